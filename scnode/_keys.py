@@ -1,0 +1,69 @@
+"""Every AnnData key that scnode writes, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEFAULT = "scnode"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Names of one run's fields, all built from its `key_added`."""
+
+    run: str = DEFAULT
+
+    @property
+    def uns(self) -> str:
+        """`uns`: parameters, history, report, model, version."""
+        return self.run
+
+    @property
+    def latent(self) -> str:
+        """`obsm`: latent state (cells, latent)."""
+        return f"X_{self.run}"
+
+    @property
+    def velocity(self) -> str:
+        """`obsm`: latent velocity (cells, latent); `layers`: gene velocity."""
+        return f"velocity_{self.run}"
+
+    def velocity_in(self, basis: str) -> str:
+        """`obsm`: velocity in an embedding."""
+        return f"{self.velocity}_{basis.removeprefix('X_')}"
+
+    @property
+    def time(self) -> str:
+        """`obs`: the clock."""
+        return f"{self.run}_time"
+
+    @property
+    def velocity_sd(self) -> str:
+        """`obs`: disagreement of the ensemble."""
+        return f"{self.run}_velocity_sd"
+
+    @property
+    def divergence(self) -> str:
+        """`obs`: trace of the latent Jacobian."""
+        return f"{self.run}_divergence"
+
+    @property
+    def jacobian_norm(self) -> str:
+        """`obs`: spectral norm of the latent Jacobian."""
+        return f"{self.run}_jacobian_norm"
+
+    @property
+    def eigenvalues(self) -> str:
+        """`obsm`: eigenvalues of the latent Jacobian."""
+        return f"{self.run}_eigenvalues"
+
+    def end_states(self, name: str) -> str:
+        """`obsm`: where a perturbation leaves its start cells."""
+        return f"X_{self.run}_{name}"
+
+    def shift(self, name: str) -> str:
+        """`obs`: distance between perturbed and control end states."""
+        return f"{self.run}_{name}_shift"
+
+
+TRANSITIONS = "T_fwd"
