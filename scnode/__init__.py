@@ -10,7 +10,7 @@ from ._errors import EvidenceError, ScnodeError, SolverError
 from ._settings import settings
 
 __version__ = version("scnode")
-_SUBMODULES = ("ode",)
+_SUBMODULES = ("metrics", "nn", "ode")
 __all__ = ["EvidenceError", "ScnodeError", "SolverError", "__version__", "settings"]
 
 
