@@ -10,7 +10,7 @@ from ._errors import EvidenceError, ScnodeError, SolverError
 from ._settings import settings
 
 __version__ = version("scnode")
-_SUBMODULES = ("metrics", "nn", "ode")
+_SUBMODULES = ("datasets", "get", "metrics", "model", "nn", "ode", "tl")
 __all__ = ["EvidenceError", "ScnodeError", "SolverError", "__version__", "settings"]
 
 

@@ -1,0 +1,20 @@
+"""AnnData to arrays: expression, and evidence of motion."""
+
+from ._clock import velocity_clock
+from ._evidence import Evidence, find_evidence
+from ._expression import Expression, read_expression
+from ._mix import Target, mix
+from ._neighbors import Neighbors
+from ._paths import draw_paths
+
+__all__ = [
+    "Evidence",
+    "Expression",
+    "Neighbors",
+    "Target",
+    "draw_paths",
+    "find_evidence",
+    "mix",
+    "read_expression",
+    "velocity_clock",
+]

@@ -1,0 +1,186 @@
+"""Find the evidence of motion in an AnnData."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from scnode._errors import EvidenceError, ScnodeError
+from scnode._settings import logger
+from scnode._validation import near, numeric_obs
+from scnode.data._pseudotime import pseudotime_tangents
+from scnode.data._velocity import compute_velocity, latent_velocity, smooth_velocity
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scnode.data._expression import Expression
+    from scnode.data._neighbors import Neighbors
+
+PSEUDOTIME_COLUMNS = (
+    "dpt_pseudotime",
+    "palantir_pseudotime",
+    "latent_time",
+    "velocity_pseudotime",
+    "monocle_pseudotime",
+    "pseudotime",
+)
+_VELOCITY_LAYER = "velocity"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One source's estimate of the latent velocity.
+
+    Parameters
+    ----------
+    name
+        ``"pseudotime"`` or ``"velocity"``.
+    source
+        Where it was read, for the report.
+    velocity
+        Shape (cell, latent).
+    se
+        Standard error of the velocity, shape (cell,).
+    clock
+        Time of each cell where the source has one, shape (cell,).
+    """
+
+    name: str
+    source: str
+    velocity: np.ndarray
+    se: np.ndarray
+    clock: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Space:
+    """The latent space that evidence is expressed in."""
+
+    latent: np.ndarray
+    neighbors: Neighbors
+    expression: Expression | None = None
+    loadings: np.ndarray | None = None
+    genes: np.ndarray | None = None
+
+
+def find_evidence(
+    adata: AnnData, space: Space, *, pseudotime_key: str | None = None, velocity_key: str | None = None
+) -> list[Evidence]:
+    """Named evidence, else the first that is found: velocity, spliced/unspliced, a pseudotime, `uns["iroot"]`."""
+    found = []
+    if pseudotime_key is not None:
+        found.append(_pseudotime(adata, pseudotime_key, space))
+    if velocity_key is not None:
+        found.append(_velocity(adata, velocity_key, space))
+    if not found:
+        found.append(_first_found(adata, space))
+    logger.info("Evidence of motion: %s.", " and ".join(e.source for e in found))
+    return found
+
+
+def _first_found(adata: AnnData, space: Space) -> Evidence:
+    if _VELOCITY_LAYER in adata.layers and space.loadings is not None:
+        return _velocity(adata, _VELOCITY_LAYER, space)
+    if {"spliced", "unspliced"} <= set(adata.layers) and space.loadings is not None:
+        return _from_counts(adata, space)
+    for key in PSEUDOTIME_COLUMNS:
+        if key in adata.obs:
+            return _pseudotime(adata, key, space)
+    if "iroot" in adata.uns:
+        return _diffusion_pseudotime(adata, space)
+    raise EvidenceError(
+        "No evidence of motion found. Looked for adata.layers['velocity'], adata.layers['spliced'] with ['unspliced'], "
+        f"adata.obs columns {list(PSEUDOTIME_COLUMNS)} and adata.uns['iroot']. Name one with pseudotime_key= or "
+        "velocity_key=, or set a root cell: adata.uns['iroot'] = <index of a root cell>."
+    )
+
+
+def _pseudotime(adata: AnnData, key: str, space: Space) -> Evidence:
+    time = numeric_obs(adata, key, argument="pseudotime_key")
+    return _timed(time, f"obs[{key!r}] (pseudotime)", space)
+
+
+def _timed(time: np.ndarray, source: str, space: Space) -> Evidence:
+    unit = (time - time.min()) / np.ptp(time)
+    velocity, se = pseudotime_tangents(space.latent, unit, space.neighbors)
+    return Evidence("pseudotime", source, velocity, se, unit)
+
+
+def _diffusion_pseudotime(adata: AnnData, space: Space) -> Evidence:
+    import scanpy as sc
+    from anndata import AnnData as New
+
+    root = adata.uns["iroot"]
+    if not isinstance(root, int | np.integer) or not 0 <= int(root) < adata.n_obs:
+        raise EvidenceError(f"adata.uns['iroot']={root!r} is no cell index below {adata.n_obs}. Set it to one.")
+    work = New(obs=adata.obs[[]].copy(), obsm={"X_latent": space.latent.astype(np.float32)}, uns={"iroot": int(root)})
+    sc.pp.neighbors(work, use_rep="X_latent", n_neighbors=min(15, adata.n_obs - 1), random_state=0)
+    sc.tl.diffmap(work, n_comps=min(15, adata.n_obs - 2), random_state=0)
+    sc.tl.dpt(work)
+    time = work.obs["dpt_pseudotime"].to_numpy(dtype=float)
+    if not np.isfinite(time).all():
+        raise EvidenceError(
+            f"{(~np.isfinite(time)).sum()} cells are not connected to the root adata.uns['iroot']={root}. "
+            "Drop them or pass pseudotime_key=."
+        )
+    return _timed(time, "diffusion pseudotime from uns['iroot']", space)
+
+
+def _from_counts(adata: AnnData, space: Space) -> Evidence:
+    velocity, abundance = compute_velocity(adata)
+    return _gene_velocity(velocity, abundance, "layers['spliced'] and ['unspliced'] (RNA velocity by scvelo)", space)
+
+
+def _velocity(adata: AnnData, key: str, space: Space) -> Evidence:
+    if key in adata.obsm:
+        return _latent_velocity(adata, key, space)
+    if key not in adata.layers:
+        raise ScnodeError(
+            f"{key!r} is in neither adata.layers nor adata.obsm. {near(key, [*adata.layers, *adata.obsm])} "
+            "Pass velocity_key=, or run scnode.pp.velocity(adata) first."
+        )
+    velocity = adata.layers[key]
+    velocity = np.asarray(velocity.toarray() if sp.issparse(velocity) else velocity, dtype=np.float32)
+    _check_gene_velocity(velocity, key)
+    abundance = adata.layers.get("Ms")
+    if abundance is None:
+        if space.expression is None:
+            raise EvidenceError(f"adata.layers[{key!r}] cannot be projected with use_rep=. Leave use_rep= out.")
+        abundance = space.neighbors.first(30).mean(np.expm1(space.expression.matrix.toarray()))
+    return _gene_velocity(velocity, np.asarray(abundance, dtype=np.float32), f"layers[{key!r}] (RNA velocity)", space)
+
+
+def _check_gene_velocity(velocity: np.ndarray, key: str) -> None:
+    fitted = ~np.isnan(velocity).all(0)
+    bad = ~np.isfinite(velocity[:, fitted])
+    if bad.any():
+        raise EvidenceError(
+            f"adata.layers[{key!r}] is NaN or infinite in {bad.sum()} entries of {bad.any(0).sum()} genes that have "
+            "other values. Set those genes to NaN throughout, or recompute with scnode.pp.velocity(adata)."
+        )
+
+
+def _gene_velocity(velocity: np.ndarray, abundance: np.ndarray, source: str, space: Space) -> Evidence:
+    if space.expression is None or space.loadings is None or space.genes is None:
+        raise EvidenceError(
+            "A gene velocity needs an encoder with loadings. Leave use_rep= out, or pass obsm velocity."
+        )
+    projected = latent_velocity(velocity, abundance, space.expression, space.loadings, space.genes)
+    return Evidence("velocity", source, *smooth_velocity(projected, space.neighbors.first(30)))
+
+
+def _latent_velocity(adata: AnnData, key: str, space: Space) -> Evidence:
+    values = np.asarray(adata.obsm[key], dtype=float)
+    if values.shape != space.latent.shape:
+        raise EvidenceError(
+            f"adata.obsm[{key!r}] has shape {values.shape}, the latent space {space.latent.shape}. "
+            "Pass use_rep= with the representation that this velocity belongs to."
+        )
+    if not np.isfinite(values).all():
+        bad = (~np.isfinite(values).all(1)).sum()
+        raise EvidenceError(f"adata.obsm[{key!r}] is NaN or infinite in {bad} cells. Drop or recompute them.")
+    return Evidence("velocity", f"obsm[{key!r}]", *smooth_velocity(values, space.neighbors.first(30)))

@@ -1,0 +1,85 @@
+"""Expression as the encoder sees it, with the transform that made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from scnode._errors import ScnodeError
+from scnode._settings import logger
+from scnode._validation import check_genes, check_layer
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+TARGET_SUM = 1e4
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Log-normalised expression of all cells.
+
+    Parameters
+    ----------
+    matrix
+        Shape (cell, gene), float32 CSR.
+    genes
+        Gene names, shape (gene,).
+    transform
+        ``"log1p_cp10k"`` when counts were normalised here, ``"none"`` when they came normalised.
+    size
+        Total of each cell before the transform, shape (cell,).
+    """
+
+    matrix: sp.csr_matrix
+    genes: np.ndarray
+    transform: str
+    size: np.ndarray
+
+
+def read_expression(adata: AnnData, *, layer: str | None = None) -> Expression:
+    """Read `X` or a layer; raw counts are brought to log1p of counts per 10,000."""
+    check_layer(adata, layer)
+    check_genes(adata)
+    where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+    matrix = as_csr(adata.X if layer is None else adata.layers[layer], where)
+    size = np.asarray(matrix.sum(1)).ravel()
+    if not _is_counts(matrix):
+        return Expression(matrix, np.asarray(adata.var_names, dtype=str), "none", size)
+    if not (size > 0).all():
+        empty = adata.obs_names[size == 0][:3].tolist()
+        raise ScnodeError(
+            f"{(size == 0).sum()} cells of {where} have no counts (first: {empty}). "
+            "Run scanpy.pp.filter_cells(adata, min_counts=1) first."
+        )
+    logger.info("%s holds raw counts: encoded as log1p of counts per 10,000; X is left as it is.", where)
+    return Expression(log_normalise(matrix, size), np.asarray(adata.var_names, dtype=str), "log1p_cp10k", size)
+
+
+def as_csr(matrix: Any, where: str) -> sp.csr_matrix:
+    """Any matrix of AnnData, backed ones included, as finite non-negative float32 CSR."""
+    loaded = matrix.to_memory() if hasattr(matrix, "to_memory") else matrix
+    csr = sp.csr_matrix(loaded[:] if not hasattr(loaded, "dtype") else loaded, dtype=np.float32)
+    if not np.isfinite(csr.data).all():
+        raise ScnodeError(f"{where} has {(~np.isfinite(csr.data)).sum()} values that are NaN or infinite. Drop them.")
+    if (csr.data < 0).any():
+        raise ScnodeError(
+            f"{where} has {(csr.data < 0).sum()} negative values, as scaled data do. "
+            "Pass layer= with counts or log-normalised values, or use_rep= with an embedding."
+        )
+    csr.eliminate_zeros()
+    csr.sort_indices()
+    return csr
+
+
+def log_normalise(counts: sp.csr_matrix, size: np.ndarray) -> sp.csr_matrix:
+    """log1p of counts per 10,000 of the cell's `size`."""
+    scaled = sp.diags((TARGET_SUM / size).astype(np.float32)) @ counts
+    return sp.csr_matrix(scaled.log1p())
+
+
+def _is_counts(matrix: sp.csr_matrix) -> bool:
+    return bool(matrix.nnz) and float(matrix.data.max()) > 1 and bool((matrix.data == np.rint(matrix.data)).all())

@@ -1,0 +1,83 @@
+"""Several sources of evidence as one weighted target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scnode._errors import EvidenceError
+from scnode.metrics import cosine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scnode.data._evidence import Evidence
+
+
+@dataclass(frozen=True)
+class Target:
+    """Velocity that the field is fitted to.
+
+    Parameters
+    ----------
+    velocity
+        Precision-weighted mean of the sources, shape (cell, latent).
+    precision
+        Weight of each cell, mean 1, shape (cell,).
+    share
+        Weight of each source in the mix, by name.
+    agreement
+        Mean cosine between each pair of sources, by ``"a|b"``.
+    """
+
+    velocity: np.ndarray
+    precision: np.ndarray
+    share: dict[str, float]
+    agreement: dict[str, float]
+
+
+def mix(sources: Sequence[Evidence], *, weights: Mapping[str, float] | None = None) -> Target:
+    r"""Combine sources by inverse variance.
+
+    Every source is first brought to one unit of time, by the factor that matches its median speed to that of the
+    first. Then, per cell, :math:`\bar v = \sum_s w_s v_s/\sigma_s^2 \big/ \sum_s w_s/\sigma_s^2`.
+
+    Parameters
+    ----------
+    sources
+        Evidence with a velocity and its standard error per cell.
+    weights
+        Factor :math:`w_s` by source name, 1 where not named.
+    """
+    factor = _check_weights([s.name for s in sources], weights)
+    unit = np.median(np.linalg.norm(sources[0].velocity, axis=1))
+    velocity, precision = [], []
+    for source in sources:
+        rescale = unit / max(np.median(np.linalg.norm(source.velocity, axis=1)), np.finfo(float).tiny)
+        velocity.append(source.velocity * rescale)
+        precision.append(factor[source.name] / (source.se * rescale) ** 2)
+    stacked, weight = np.stack(velocity), np.stack(precision)
+    total = weight.sum(0)
+    mean = (stacked * weight[..., None]).sum(0) / total[:, None]
+    share = {s.name: float((w / total).mean()) for s, w in zip(sources, weight, strict=True)}
+    agreement = {
+        f"{a.name}|{b.name}": float(np.nanmean(cosine(a.velocity, b.velocity)))
+        for i, a in enumerate(sources)
+        for b in sources[i + 1 :]
+    }
+    # A few cells with tiny errors must not carry the whole fit.
+    capped = np.minimum(total, np.quantile(total, 0.9))
+    return Target(mean, capped / capped.mean(), share, agreement)
+
+
+def _check_weights(names: Sequence[str], weights: Mapping[str, float] | None) -> dict[str, float]:
+    given = dict(weights or {})
+    unknown = set(given) - set(names)
+    if unknown:
+        raise EvidenceError(f"weights= names {sorted(unknown)}, but the evidence in use is {list(names)}. Name those.")
+    factor = {name: float(given.get(name, 1.0)) for name in names}
+    if any(not np.isfinite(w) or w < 0 for w in factor.values()) or not any(factor.values()):
+        raise EvidenceError(f"weights={given} must be finite, not negative and not all zero. Pass positive numbers.")
+    return factor

@@ -1,0 +1,44 @@
+"""Nearest neighbours in the latent space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """Indices of the nearest cells, the cell itself first.
+
+    Parameters
+    ----------
+    index
+        Shape (cell, neighbour), nearest first.
+    distance
+        Euclidean, shape (cell, neighbour).
+    """
+
+    index: np.ndarray
+    distance: np.ndarray
+
+    @classmethod
+    def of(cls, latent: np.ndarray, *, k: int) -> Neighbors:
+        """The `k` nearest cells of each; k is bounded by the number of cells."""
+        from sklearn.neighbors import NearestNeighbors
+
+        k = min(k, len(latent))
+        distance, index = NearestNeighbors(n_neighbors=k).fit(latent).kneighbors(latent)
+        # Equal points may come in any order: the cell itself must lead.
+        own = np.arange(len(latent))
+        clash = index[:, 0] != own
+        index[clash, 0], distance[clash, 0] = own[clash], 0.0
+        return cls(index, distance)
+
+    def first(self, k: int) -> Neighbors:
+        """The nearest `k` only."""
+        return Neighbors(self.index[:, :k], self.distance[:, :k])
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """Mean of (cell, ...) over each cell's neighbourhood."""
+        return values[self.index].mean(1)

@@ -1,0 +1,9 @@
+"""Simulated single-cell data with known velocity, time, fate and knock-outs."""
+
+from __future__ import annotations
+
+from ._bifurcation import bifurcation
+from ._limit_cycle import limit_cycle
+from ._stiff import stiff
+
+__all__ = ["bifurcation", "limit_cycle", "stiff"]

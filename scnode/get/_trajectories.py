@@ -1,0 +1,63 @@
+"""Trajectories as AnnData."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scnode._errors import ScnodeError
+from scnode._keys import DEFAULT, Keys
+from scnode.model import stored_model
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def trajectories(adata: AnnData, *, key_added: str = DEFAULT) -> AnnData:
+    """States along the trajectories, one row each, with decoded expression.
+
+    Parameters
+    ----------
+    adata
+        Annotated by :func:`scnode.tl.trajectories`.
+    key_added
+        Name of the run.
+
+    Returns
+    -------
+    AnnData
+        `X` decoded expression (state, gene; without a decoder there are no genes), `obs` with `start`, `sample`,
+        `step` and `t`, and ``obsm["X_scnode"]``.
+
+    Raises
+    ------
+    ScnodeError
+        No trajectories stored.
+    """
+    import pandas as pd
+    import torch
+    from anndata import AnnData as New
+
+    keys = Keys(key_added)
+    fitted = stored_model(adata, key_added)
+    stored = adata.uns[keys.uns].get("trajectories")
+    if stored is None:
+        raise ScnodeError(f"adata.uns[{keys.uns!r}] holds no trajectories. Run scnode.tl.trajectories(adata) first.")
+    latent = np.asarray(stored["latent"])
+    n_start, n_samples, n_steps, n_latent = latent.shape
+    start, sample, step = (a.ravel() for a in np.indices((n_start, n_samples, n_steps)))
+    obs = pd.DataFrame(
+        {
+            "start": np.asarray(stored["start"], dtype=str)[start],
+            "sample": sample,
+            "step": step,
+            "t": np.asarray(stored["t"])[step],
+        },
+        index=[f"{a}-{b}-{c}" for a, b, c in zip(start, sample, step, strict=True)],
+    )
+    flat = latent.reshape(-1, n_latent)
+    if fitted.encoder is None:
+        return New(obs=obs, obsm={keys.latent: flat})
+    decoded = fitted.encoder.decode(torch.from_numpy(flat)).numpy()
+    return New(X=decoded, obs=obs, var=pd.DataFrame(index=fitted.genes), obsm={keys.latent: flat})

@@ -1,0 +1,157 @@
+"""A fitted latent ODE, to and from plain arrays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from scnode import ode
+from scnode._errors import ScnodeError
+from scnode.nn import PCA, MLPField
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+
+
+class LatentODE(nn.Module):
+    r"""Encoder, ensemble field and decoder: :math:`z = E(x)`, :math:`\dot z = f(z)`, :math:`\hat x = D(z)`.
+
+    Parameters
+    ----------
+    field
+        Ensemble of vector fields in the latent space.
+    encoder
+        Principal components, or None when cells were placed by a representation of the user's.
+    genes
+        Names of the encoder's genes, shape (gene,).
+    transform
+        How counts become the encoder's input, ``"log1p_cp10k"`` or ``"none"``.
+    use_rep
+        `obsm` key that the latent space was read from, when there is no encoder.
+    """
+
+    def __init__(
+        self,
+        field: MLPField,
+        *,
+        encoder: PCA | None = None,
+        genes: np.ndarray | None = None,
+        transform: str = "none",
+        use_rep: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.field, self.encoder = field, encoder
+        self.genes = [] if genes is None else [str(g) for g in genes]
+        self.transform, self.use_rep = transform, use_rep
+
+    @property
+    def n_latent(self) -> int:
+        """Dimension of the latent space."""
+        return self.field.n_latent
+
+    def velocity(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Ensemble mean (cell, latent) and its root mean square deviation (cell,)."""
+        members = self.field.members(latent.new_zeros(()), latent)
+        mean = members.mean(0)
+        return mean, (members - mean).square().sum(-1).mean(0).sqrt()
+
+    def flow(self, start: Tensor, ts: Tensor, *, members: bool = False, **options: Any) -> Tensor:
+        """Trajectories (start, sample, time, latent): one of the ensemble mean, or one of each member."""
+        if not members:
+            return ode.solve(self.field.mean, start, ts, **options).ys.unsqueeze(1)
+        m = self.field.n_members
+        ys = ode.solve(self.field.stacked, start.repeat(m, 1), ts, **options).ys
+        return ys.reshape(m, len(start), len(ts), self.n_latent).transpose(0, 1)
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Plain arrays and one string, as `.uns` and files keep them."""
+        return {
+            "config": json.dumps(self._config(), sort_keys=True),
+            "arrays": {name: value.detach().cpu().numpy() for name, value in self.state_dict().items()},
+        }
+
+    @classmethod
+    def from_arrays(cls, stored: dict[str, Any]) -> LatentODE:
+        """Rebuild the model from :meth:`to_arrays`.
+
+        Raises
+        ------
+        ScnodeError
+            The record is not one of this format, or its arrays do not fit its configuration.
+        """
+        try:
+            config = json.loads(str(stored["config"]))
+            arrays = {name: np.asarray(value) for name, value in stored["arrays"].items()}
+            if config["format"] != FORMAT:
+                raise ScnodeError(f"Model format {config['format']} is not {FORMAT}. Refit with scnode.tl.fit(adata).")
+            model = cls._from_config(config, arrays)
+            model.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in arrays.items()})
+        except (KeyError, TypeError, AttributeError, RuntimeError, json.JSONDecodeError) as error:
+            raise ScnodeError(
+                f"The stored model is damaged or not one of scnode ({error}). Refit with scnode.tl.fit(adata)."
+            ) from error
+        return model.eval()
+
+    def save(self, path: str | Path) -> None:
+        """Write ``model.safetensors`` and ``model.json`` into a folder."""
+        from safetensors.numpy import save_file
+
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        stored = self.to_arrays()
+        save_file({k: np.ascontiguousarray(v) for k, v in stored["arrays"].items()}, folder / "model.safetensors")
+        (folder / "model.json").write_text(stored["config"])
+
+    @classmethod
+    def load(cls, path: str | Path) -> LatentODE:
+        """Read a folder written by :meth:`save`."""
+        from safetensors.numpy import load_file
+
+        folder = Path(path)
+        for name in ("model.json", "model.safetensors"):
+            if not (folder / name).is_file():
+                raise ScnodeError(f"{folder / name} not found. Pass a folder written by LatentODE.save(path).")
+        config = (folder / "model.json").read_text()
+        return cls.from_arrays({"config": config, "arrays": load_file(folder / "model.safetensors")})
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "field": {"name": "mlp", "hidden": list(self.field.hidden), "n_members": self.field.n_members},
+            "n_latent": self.n_latent,
+            "encoder": "pca" if self.encoder is not None else "none",
+            "genes": self.genes,
+            "transform": self.transform,
+            "use_rep": self.use_rep,
+        }
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any], arrays: dict[str, np.ndarray]) -> LatentODE:
+        hidden, n_members = config["field"]["hidden"], config["field"]["n_members"]
+        # Shapes are read from the arrays first: a crafted configuration must not allocate beyond what is stored.
+        first = arrays["field.weights.0"].shape
+        if first != (n_members, config["n_latent"], hidden[0]) or len(hidden) + 1 != sum(
+            "weights" in k for k in arrays
+        ):
+            raise ScnodeError(
+                "The stored model's arrays do not fit its configuration. Refit with scnode.tl.fit(adata)."
+            )
+        field = MLPField(config["n_latent"], hidden=hidden, n_members=n_members)
+        encoder = None
+        if config["encoder"] == "pca":
+            mean, components = (torch.from_numpy(arrays[f"encoder.{k}"].copy()) for k in ("mean", "components"))
+            encoder = PCA(mean, components)
+        return cls(
+            field,
+            encoder=encoder,
+            genes=np.asarray(config["genes"]),
+            transform=config["transform"],
+            use_rep=config["use_rep"],
+        )

@@ -1,0 +1,8 @@
+"""Compute and write: each tool names the keys that it writes."""
+
+from ._fit import fit
+from ._trajectories import trajectories
+from ._transition_matrix import transition_matrix
+from ._velocity import velocity
+
+__all__ = ["fit", "trajectories", "transition_matrix", "velocity"]

@@ -1,0 +1,231 @@
+"""Fit one vector field to the evidence of motion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scnode._errors import ScnodeError
+from scnode._keys import DEFAULT, Keys
+from scnode._settings import logger
+from scnode._typing import RandomState
+from scnode._validation import check_cells
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scnode.data import Target
+    from scnode.model import LatentODE
+    from scnode.tl._space import FitSpace
+
+
+def fit(
+    adata: AnnData,
+    *,
+    pseudotime_key: str | None = None,
+    velocity_key: str | None = None,
+    weights: Mapping[str, float] | None = None,
+    use_rep: str | None = None,
+    layer: str | None = None,
+    n_latent: int | None = None,
+    field: str = "mlp",
+    n_members: int = 5,
+    solver: str = "auto",
+    gradient: str = "auto",
+    rtol: float = 1e-3,
+    atol: float = 1e-4,
+    max_epochs: int | None = None,
+    batch_size: int = 512,
+    lr: float = 3e-3,
+    accelerator: str = "auto",
+    devices: str | int = "auto",
+    trainer_kwargs: Mapping[str, Any] | None = None,
+    rng: RandomState = 0,
+    key_added: str = DEFAULT,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Learn a latent vector field :math:`\dot z = f_\theta(z)` from every evidence of motion at hand.
+
+    Cells are encoded, each source of evidence becomes a local velocity with a standard error, and an ensemble of
+    fields is regressed on their precision-weighted mean, then polished on short trajectories with the solver in the
+    loop. With no evidence named, the first of these that is present is used: a stored velocity layer, spliced and
+    unspliced counts, a known pseudotime column, diffusion pseudotime from ``uns["iroot"]``.
+
+    Parameters
+    ----------
+    adata
+        Cells by genes; raw counts or log-normalised values, dense, sparse, view or backed. `X` is never changed.
+    pseudotime_key
+        `obs` column with a pseudotime.
+    velocity_key
+        Layer with a gene velocity, or `obsm` entry with a velocity in the latent space.
+    weights
+        Factor by source, ``{"pseudotime": 1.0, "velocity": 1.0}``.
+    use_rep
+        `obsm` entry to use as the latent space; there is then no decoder.
+    layer
+        Layer to encode instead of `X`.
+    n_latent
+        Number of principal components, 20 by default.
+    field
+        Kind of field; ``"mlp"``.
+    n_members
+        Size of the bootstrap ensemble.
+    solver, gradient, rtol, atol
+        For the solver in the loop, see :func:`scnode.ode.solve`.
+    max_epochs
+        Upper bound of the regression stage, 200 by default; the polish takes a quarter of it. Both stop early.
+    batch_size, lr
+        Cells per step and learning rate.
+    accelerator, devices, trainer_kwargs
+        Passed to :class:`lightning.Trainer`.
+    rng
+        Source of all randomness.
+    key_added
+        Name of the run, under which all keys are written.
+    copy
+        Return a changed copy and leave `adata` as it is.
+
+    Returns
+    -------
+    AnnData or None
+        Writes ``obsm["X_scnode"]`` (cell, latent), ``obsm["velocity_scnode"]`` (cell, latent; per unit of the clock),
+        ``obs["scnode_time"]`` the clock in [0, 1], ``obs["scnode_velocity_sd"]`` the ensemble's root mean square
+        deviation, and ``uns["scnode"]`` with `params`, `history`, `report`, `model` and `version`.
+
+    Raises
+    ------
+    ScnodeError
+        Input that cannot be used; `adata` is then unchanged.
+    EvidenceError
+        No evidence of motion, or evidence that cannot be used.
+
+    References
+    ----------
+    :cite:p:`Chen2018`
+    """
+    from scnode.tl._space import build_space
+
+    params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "rng", "build_space", "trainer_kwargs"}}
+    _check_options(field=field, n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
+    check_cells(adata)
+    source = np.random.default_rng(rng)
+    space = build_space(adata, use_rep=use_rep, layer=layer, n_latent=n_latent)
+    target, clock, sources = _evidence(adata, space, pseudotime_key, velocity_key, weights)
+    model = _new_model(space, n_members, source)
+    history = _train(
+        model,
+        space,
+        target,
+        max_epochs=max_epochs or 200,
+        batch_size=batch_size,
+        lr=lr,
+        solve_options={"solver": solver, "gradient": gradient, "rtol": rtol, "atol": atol},
+        trainer_options={"accelerator": accelerator, "devices": devices, **(trainer_kwargs or {})},
+        rng=source,
+    )
+    result = adata.copy() if copy else adata
+    report = {"evidence": sources, "share": target.share, "agreement": target.agreement}
+    _write(result, Keys(key_added), model, space.latent, clock, params=params, history=history, report=report)
+    return result if copy else None
+
+
+def _check_options(*, field: str, **numbers: float | None) -> None:
+    if field != "mlp":
+        raise ScnodeError(f"field={field!r} is unknown. Pass 'mlp'.")
+    for name, value in numbers.items():
+        if value is not None and not value > 0:
+            raise ScnodeError(f"{name}={value} must be positive. Leave it out for the default.")
+
+
+def _evidence(
+    adata: AnnData,
+    space: FitSpace,
+    pseudotime_key: str | None,
+    velocity_key: str | None,
+    weights: Mapping[str, float] | None,
+) -> tuple[Target, np.ndarray, list[str]]:
+    """The mix, in units of the clock."""
+    from dataclasses import replace
+
+    from scnode.data import find_evidence, mix, velocity_clock
+
+    sources = find_evidence(adata, space.evidence, pseudotime_key=pseudotime_key, velocity_key=velocity_key)
+    target = mix(sources, weights=weights)
+    clock = next((s.clock for s in sources if s.clock is not None), None)
+    near = space.evidence.neighbors.first(30)
+    if clock is None:
+        clock = velocity_clock(space.latent, target.velocity, near)
+    # Time that the velocity needs for a step to a neighbour, against the time that the clock shows for it.
+    move = space.latent[near.index] - space.latent[:, None]
+    square = np.maximum((target.velocity**2).sum(1, keepdims=True), np.finfo(float).tiny)
+    needed = np.einsum("nkd,nd->nk", move, target.velocity) / square
+    shown = clock[near.index] - clock[:, None]
+    pace = max(float((needed * shown).sum() / (needed**2).sum()), 1e-6)
+    if sources[0].clock is None:
+        target = replace(target, velocity=target.velocity / pace)
+    for pair, value in target.agreement.items():
+        if value < 0:
+            logger.warning("%s contradict each other: mean cosine %.2f.", pair.replace("|", " and "), value)
+    return target, clock, [s.source for s in sources]
+
+
+def _new_model(space: FitSpace, n_members: int, rng: np.random.Generator) -> LatentODE:
+    import torch
+
+    from scnode.model import LatentODE
+    from scnode.nn import MLPField
+
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    field = MLPField(space.latent.shape[1], n_members=n_members, generator=generator)
+    return LatentODE(field, encoder=space.encoder, genes=space.genes, transform=space.transform, use_rep=space.use_rep)
+
+
+def _train(
+    model: LatentODE, space: FitSpace, target: Target, *, rng: np.random.Generator, **options: Any
+) -> list[dict[str, Any]]:
+    from scnode.data import draw_paths
+    from scnode.train import Examples, fit_field
+
+    near = space.evidence.neighbors.first(30)
+    index, times = draw_paths(space.latent, target.velocity, near, n_steps=3, rng=rng)
+    smooth = near.mean(space.latent)
+    # A walker that could not go on stays, and a solver's clock must not: the extra time is negligible.
+    steps = np.maximum(np.diff(times, axis=1), 1e-4)
+    times = np.concatenate([np.zeros((len(times), 1)), np.minimum(steps, np.quantile(steps, 0.95)).cumsum(1)], axis=1)
+    examples = Examples(space.latent, target.velocity, target.precision, smooth[index], times)
+    return fit_field(model.field, examples, rng=rng, **options)
+
+
+def _write(
+    adata: AnnData,
+    keys: Keys,
+    model: LatentODE,
+    latent: np.ndarray,
+    clock: np.ndarray,
+    *,
+    params: dict[str, Any],
+    history: list[dict[str, Any]],
+    report: dict[str, Any],
+) -> None:
+    import pandas as pd
+    import torch
+
+    from scnode import __version__
+
+    states = torch.as_tensor(latent, dtype=torch.float32)
+    with torch.no_grad():
+        velocity, sd = model.velocity(states)
+    adata.obsm[keys.latent] = states.numpy()
+    adata.obsm[keys.velocity] = velocity.numpy()
+    adata.obs[keys.time] = clock
+    adata.obs[keys.velocity_sd] = sd.numpy()
+    adata.uns[keys.uns] = {
+        "params": {k: dict(v) if isinstance(v, Mapping) else v for k, v in params.items() if v is not None},
+        "history": pd.DataFrame(history),
+        "report": report,
+        "model": model.to_arrays(),
+        "version": __version__,
+    }

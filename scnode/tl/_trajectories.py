@@ -1,0 +1,119 @@
+"""Roll cells forward along the fitted field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scnode._errors import ScnodeError
+from scnode._keys import DEFAULT, Keys
+from scnode._validation import near
+from scnode.model import stored_model
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Start = Sequence[str] | np.ndarray | Mapping[str, Sequence[str]] | None
+_EARLIEST = 0.1
+
+
+def trajectories(
+    adata: AnnData,
+    *,
+    start: Start = None,
+    t: float | None = None,
+    n_steps: int = 50,
+    n_samples: int = 1,
+    key_added: str = DEFAULT,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Integrate :math:`\dot z = f(z)` from start cells.
+
+    Parameters
+    ----------
+    adata
+        Annotated by :func:`scnode.tl.fit`.
+    start
+        Cells to start from: `obs_names`, a boolean mask, or ``{"clusters": ["Ductal"]}``; by default the earliest
+        tenth on the clock.
+    t
+        Length of the trajectories in units of the clock, 1 (its full range) by default.
+    n_steps
+        Number of times, the start included.
+    n_samples
+        1 follows the ensemble mean; more follow one member each, up to the size of the ensemble.
+    key_added, copy
+        As in :func:`scnode.tl.fit`.
+
+    Returns
+    -------
+    AnnData or None
+        Writes ``uns["scnode"]["trajectories"]``: `t` (step,), `latent` (start, sample, step, latent), `start` names.
+
+    Raises
+    ------
+    ScnodeError
+        No fitted model, no start cell, or more samples than members.
+    SolverError
+        A trajectory that could not be integrated.
+    """
+    import torch
+
+    keys = Keys(key_added)
+    model = stored_model(adata, key_added)
+    rows = start_rows(adata, start, keys)
+    length = 1.0 if t is None else float(t)
+    if not length > 0 or n_steps < 2:
+        raise ScnodeError(f"t={length} must be positive and n_steps={n_steps} at least 2. Leave them out.")
+    if not 1 <= n_samples <= model.field.n_members:
+        raise ScnodeError(
+            f"n_samples={n_samples} must lie between 1 and the {model.field.n_members} members of the ensemble. "
+            "Fit with a larger n_members= for more."
+        )
+    ts = torch.linspace(0, length, n_steps)
+    states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
+    with torch.no_grad():
+        paths = model.flow(states, ts, members=n_samples > 1)[:, :n_samples]
+    result = adata.copy() if copy else adata
+    stored = {"t": ts.numpy(), "latent": paths.numpy(), "start": adata.obs_names[rows].to_numpy().astype(str)}
+    result.uns[keys.uns] = {**result.uns[keys.uns], "trajectories": stored}
+    return result if copy else None
+
+
+def start_rows(adata: AnnData, start: Start, keys: Keys) -> np.ndarray:
+    """Row numbers of the start cells."""
+    if start is None:
+        time = adata.obs[keys.time].to_numpy()
+        return np.argsort(time, kind="stable")[: max(1, round(_EARLIEST * len(time)))]
+    if isinstance(start, Mapping):
+        rows = _rows_of_groups(adata, start)
+    elif np.asarray(start).dtype == bool:
+        mask = np.asarray(start)
+        if mask.shape != (adata.n_obs,):
+            raise ScnodeError(f"start= is a mask of shape {mask.shape} for {adata.n_obs} cells. Pass one per cell.")
+        rows = np.flatnonzero(mask)
+    else:
+        names = [start] if isinstance(start, str) else list(start)
+        rows = adata.obs_names.get_indexer(names)
+        if (rows < 0).any():
+            unknown = names[int(np.flatnonzero(rows < 0)[0])]
+            raise ScnodeError(f"start= names {unknown!r}, not in adata.obs_names. {near(unknown, adata.obs_names)}")
+    if not len(rows):
+        raise ScnodeError("start= selects no cell. Name obs_names, a mask, or {'clusters': ['Ductal']}.")
+    return rows
+
+
+def _rows_of_groups(adata: AnnData, start: Mapping[str, Sequence[str]]) -> np.ndarray:
+    mask = np.ones(adata.n_obs, dtype=bool)
+    for key, groups in start.items():
+        if key not in adata.obs:
+            raise ScnodeError(f"adata.obs[{key!r}] not found. {near(key, adata.obs.columns)} Pass it in start=.")
+        column = adata.obs[key].astype(str)
+        wanted = [str(g) for g in ([groups] if isinstance(groups, str) else groups)]
+        for group in wanted:
+            if group not in set(column):
+                raise ScnodeError(f"{group!r} is no group of adata.obs[{key!r}]. {near(group, sorted(set(column)))}")
+        mask &= column.isin(wanted).to_numpy()
+    return np.flatnonzero(mask)

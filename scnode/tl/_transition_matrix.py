@@ -1,0 +1,68 @@
+"""Transition probabilities between cells along the fitted field."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from scnode._keys import DEFAULT, TRANSITIONS, Keys
+from scnode.data import Neighbors
+from scnode.model import stored_model
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def transition_matrix(
+    adata: AnnData, *, n_neighbors: int = 30, key_added: str = DEFAULT, copy: bool = False
+) -> AnnData | None:
+    r"""Row-stochastic :math:`P_{ij} \propto e^{\kappa\cos(z_j - z_i,\, v_i)}` over the nearest cells.
+
+    Parameters
+    ----------
+    adata
+        Annotated by :func:`scnode.tl.fit`.
+    n_neighbors
+        Cells that a cell may move to.
+    key_added, copy
+        As in :func:`scnode.tl.fit`.
+
+    Returns
+    -------
+    AnnData or None
+        Writes ``obsp["T_fwd"]`` (cell, cell), CSR, read by CellRank's ``PrecomputedKernel``.
+
+    Raises
+    ------
+    ScnodeError
+        No fitted model.
+
+    References
+    ----------
+    :cite:p:`Bergen2020`, :cite:p:`Lange2022`
+    """
+    stored_model(adata, key_added)
+    keys = Keys(key_added)
+    latent, velocity = (np.asarray(adata.obsm[k], dtype=float) for k in (keys.latent, keys.velocity))
+    result = adata.copy() if copy else adata
+    result.obsp[TRANSITIONS] = transitions(latent, velocity, n_neighbors=n_neighbors)
+    return result if copy else None
+
+
+def transitions(
+    latent: np.ndarray, velocity: np.ndarray, *, n_neighbors: int = 30, sharpness: float = 8.0
+) -> sp.csr_matrix:
+    """Transition probabilities to the nearest other cells."""
+    near = Neighbors.of(latent, k=n_neighbors + 1).index[:, 1:]
+    move = latent[near] - latent[:, None]
+    length = np.linalg.norm(move, axis=2) * np.linalg.norm(velocity, axis=1)[:, None]
+    along = np.einsum("nkd,nd->nk", move, velocity)
+    cos = np.divide(along, length, out=np.zeros_like(along), where=length > 0)
+    weight = np.exp(sharpness * (cos - cos.max(1, keepdims=True)))
+    weight /= weight.sum(1, keepdims=True)
+    n, k = near.shape
+    matrix = sp.csr_matrix((weight.ravel(), near.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
+    matrix.sort_indices()
+    return matrix

@@ -1,0 +1,87 @@
+"""Velocities of the fitted field in an embedding and in gene space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scnode._errors import ScnodeError
+from scnode._keys import DEFAULT, Keys
+from scnode._validation import check_obsm
+from scnode.model import stored_model
+from scnode.tl._transition_matrix import transitions
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def velocity(
+    adata: AnnData, *, basis: str | None = None, genes: bool = False, key_added: str = DEFAULT, copy: bool = False
+) -> AnnData | None:
+    r"""Show the fitted velocity in an embedding or in gene space.
+
+    In an embedding :math:`e`, :math:`v^e_i = \sum_j (P_{ij} - 1/k)(e_j - e_i)/\|e_j - e_i\|` over the neighbours,
+    with :math:`P` of :func:`scnode.tl.transition_matrix`; in gene space :math:`\dot x = \dot z W^\top`.
+
+    Parameters
+    ----------
+    adata
+        Annotated by :func:`scnode.tl.fit`.
+    basis
+        Embedding, ``"umap"`` for ``obsm["X_umap"]``.
+    genes
+        Whether to write the gene velocity; genes outside the encoder get NaN.
+    key_added, copy
+        As in :func:`scnode.tl.fit`.
+
+    Returns
+    -------
+    AnnData or None
+        Writes ``obsm["velocity_scnode_<basis>"]`` (cell, 2) and, with `genes`, ``layers["velocity_scnode"]``
+        (cell, gene; log-normalised units per unit of the clock).
+
+    Raises
+    ------
+    ScnodeError
+        No fitted model, an unknown basis, or `genes` without a decoder.
+
+    References
+    ----------
+    :cite:p:`LaManno2018`
+    """
+    keys = Keys(key_added)
+    model = stored_model(adata, key_added)
+    if basis is None and not genes:
+        raise ScnodeError("Nothing to do: pass basis='umap' or genes=True.")
+    if genes and model.encoder is None:
+        raise ScnodeError(f"The model lives in obsm[{model.use_rep!r}] and has no decoder. Fit without use_rep=.")
+    name = None if basis is None else basis.removeprefix("X_")
+    embedding = None if name is None else check_obsm(adata, f"X_{name}", argument="basis")
+    result = adata.copy() if copy else adata
+    if name is not None and embedding is not None:
+        latent = np.asarray(adata.obsm[keys.latent], dtype=float)
+        matrix = transitions(latent, np.asarray(adata.obsm[keys.velocity], dtype=float))
+        result.obsm[keys.velocity_in(name)] = _embed(matrix, embedding)
+    if genes and model.encoder is not None:
+        columns = adata.var_names.get_indexer(model.genes)
+        if (columns < 0).any():
+            missing = [g for g, c in zip(model.genes, columns, strict=True) if c < 0]
+            raise ScnodeError(f"{len(missing)} genes of the model are not in adata.var_names (first: {missing[:3]}).")
+        layer = np.full(adata.shape, np.nan, dtype=np.float32)
+        loadings = model.encoder.components.numpy()
+        layer[:, columns] = np.asarray(adata.obsm[keys.velocity]) @ loadings.T
+        result.layers[keys.velocity] = layer
+    return result if copy else None
+
+
+def _embed(matrix: object, embedding: np.ndarray) -> np.ndarray:
+    coo = matrix.tocoo()  # type: ignore[attr-defined]
+    move = embedding[coo.col] - embedding[coo.row]
+    length = np.linalg.norm(move, axis=1, keepdims=True)
+    move = np.divide(move, length, out=np.zeros_like(move), where=length > 0)
+    k = np.bincount(coo.row, minlength=len(embedding))
+    weight = (coo.data - 1 / k[coo.row])[:, None]
+    out = np.zeros_like(embedding)
+    np.add.at(out, coo.row, weight * move)
+    return out

@@ -1,0 +1,36 @@
+"""Keep the best state and the history."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import lightning as L
+import torch
+
+
+class BestState(L.Callback):
+    """Restore the weights with the lowest validation loss, also after an interruption; record every epoch."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self.loss = float("inf")
+        self.state: dict[str, Any] | None = None
+        self.history: list[dict[str, Any]] = []
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Compare with the best so far."""
+        loss = float(trainer.callback_metrics["validation_loss"])
+        if loss < self.loss:
+            self.loss, self.state = loss, copy.deepcopy(pl_module.state_dict())
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Record the losses of the epoch."""
+        del pl_module
+        losses = {name: float(trainer.callback_metrics[name]) for name in ("train_loss", "validation_loss")}
+        self.history.append({"stage": self.stage, "epoch": trainer.current_epoch, **losses})
+
+    def restore(self, module: torch.nn.Module) -> None:
+        """Load the best state."""
+        if self.state is not None:
+            module.load_state_dict(self.state)

@@ -1,0 +1,139 @@
+"""Two stages: regress the field on evidence, then polish it with the solver in the loop."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from scnode._settings import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scnode.nn import MLPField
+
+_POLISH = 0.25
+_PATIENCE = 15
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a field is fitted to.
+
+    Parameters
+    ----------
+    latent, velocity
+        States and their local velocities, shape (cell, latent).
+    precision
+        Weight of each cell, shape (cell,).
+    paths, times
+        Short trajectories from each cell: states (cell, step, latent) and strictly increasing times (cell, step).
+    """
+
+    latent: np.ndarray
+    velocity: np.ndarray
+    precision: np.ndarray
+    paths: np.ndarray
+    times: np.ndarray
+
+
+def fit_field(
+    field: MLPField,
+    examples: Examples,
+    *,
+    max_epochs: int,
+    batch_size: int,
+    lr: float,
+    solve_options: Mapping[str, object],
+    trainer_options: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> list[dict[str, Any]]:
+    """Fit in place, keep the best state on held-out cells, and return the history, one record per epoch."""
+    from scnode.train._module import CellData
+
+    tensors, train, validation = _tensors(examples, field.n_members, rng)
+    field.set_scales(
+        center=tensors["latent"].mean(0),
+        scale=tensors["latent"].std(0).mean(),
+        speed=tensors["velocity"].square().sum(1).mean().sqrt(),
+    )
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    data = CellData(tensors, train=train, validation=validation, batch_size=batch_size, generator=generator)
+    polish_epochs = max(1, round(_POLISH * max_epochs))
+    history = _stage("regression", field, data, max_epochs=max_epochs, lr=lr, options=trainer_options)
+    history += _stage(
+        "polish",
+        field,
+        data,
+        max_epochs=polish_epochs,
+        lr=lr / 5,
+        options=trainer_options,
+        solve_options=dict(solve_options),
+    )
+    return history
+
+
+def _tensors(
+    examples: Examples, n_members: int, rng: np.random.Generator
+) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+    n = len(examples.latent)
+    order = torch.from_numpy(rng.permutation(n))
+    n_validation = max(1, n // 10)
+    # Bayesian bootstrap: exponential weights keep every cell, where resampling would drop a third of them.
+    boot = rng.exponential(size=(n_members, n)) if n_members > 1 else np.ones((1, n))
+    arrays = {
+        "latent": examples.latent,
+        "velocity": examples.velocity,
+        "weight": boot * examples.precision,
+        "states": examples.paths,
+        "times": examples.times,
+    }
+    tensors = {name: torch.as_tensor(a, dtype=torch.float32) for name, a in arrays.items()}
+    return tensors, order[n_validation:], order[:n_validation]
+
+
+def _stage(
+    stage: str,
+    field: MLPField,
+    data: Any,
+    *,
+    max_epochs: int,
+    lr: float,
+    options: Mapping[str, Any],
+    solve_options: dict[str, object] | None = None,
+) -> list[dict[str, Any]]:
+    import lightning as L
+
+    from scnode.train._callbacks import BestState
+    from scnode.train._module import FieldModule
+
+    module = FieldModule(field, lr=lr, solve_options=solve_options)
+    best = BestState(stage)
+    stop = L.pytorch.callbacks.EarlyStopping("validation_loss", patience=_PATIENCE)
+    quiet = logging.getLogger("lightning.pytorch")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            trainer = L.Trainer(
+                max_epochs=max_epochs,
+                callbacks=[best, stop],
+                logger=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                enable_progress_bar=settings.progress,
+                gradient_clip_val=1.0,
+                **options,
+            )
+            trainer.fit(module, datamodule=data)
+    finally:
+        quiet.setLevel(level)
+    best.restore(module)
+    field.cpu()
+    return best.history

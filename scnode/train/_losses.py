@@ -1,0 +1,78 @@
+"""Loss terms: tensors in, one named record out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scnode import ode
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scnode.nn import MLPField
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """Loss of one batch.
+
+    Parameters
+    ----------
+    regression
+        Mismatch of field and local evidence, in units of the mean squared speed.
+    path
+        Mismatch of solved and observed short trajectories, in units of the states' variance along them.
+    """
+
+    regression: Tensor
+    path: Tensor | None = None
+
+    @property
+    def total(self) -> Tensor:
+        """Sum of the terms."""
+        return self.regression if self.path is None else self.regression + self.path
+
+
+def regression_loss(field: MLPField, t: Tensor, latent: Tensor, velocity: Tensor, weight: Tensor) -> Tensor:
+    r""":math:`\sum_{m,i} w_{mi}\|f_m(x_i) - v_i\|^2 / (s^2\sum_{m,i} w_{mi})`.
+
+    Parameters
+    ----------
+    field
+        Ensemble.
+    t
+        Time handed to the field, a scalar.
+    latent, velocity
+        Shape (cell, latent).
+    weight
+        Bootstrap weight times precision, shape (member, cell).
+    """
+    error = (field.members(t, latent) - velocity).square().sum(-1) / field.speed.square()
+    return (weight * error).sum() / weight.sum()
+
+
+def path_loss(
+    field: MLPField, times: Tensor, states: Tensor, weight: Tensor, *, solve_options: dict[str, object]
+) -> Tensor:
+    r""":math:`\sum_{m,i} w_{mi}\sum_k\|\phi_m^{t_{ik}}(x_i) - x_{ik}\|^2` over the squared lengths of the paths.
+
+    Parameters
+    ----------
+    field
+        Ensemble; every member is solved from the same starts, each cell at times of its own.
+    times
+        Strictly increasing, shape (cell, step).
+    states
+        Observed states, the start first, shape (cell, step, latent).
+    weight
+        Shape (member, cell).
+    solve_options
+        Passed to :func:`scnode.ode.solve`.
+    """
+    m, n = weight.shape
+    start = states[:, 0].repeat(m, 1)
+    ys = ode.solve(field.stacked, start, times.repeat(m, 1), **solve_options).ys  # type: ignore[arg-type]
+    error = (ys.reshape(m, n, *ys.shape[1:]) - states)[:, :, 1:].square().sum((-1, -2))
+    length = (states[:, 1:] - states[:, :1]).square().sum((-1, -2)).mean()
+    return (weight * error).sum() / (weight.sum() * length)

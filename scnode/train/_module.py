@@ -1,0 +1,88 @@
+"""Lightning around an ensemble field."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from scnode.nn import MLPField
+from scnode.train._losses import LossTerms, path_loss, regression_loss
+
+Batch = dict[str, Tensor]
+
+
+class FieldModule(L.LightningModule):
+    """Regression on local evidence; with `solve_options`, short solved trajectories as well."""
+
+    def __init__(self, field: MLPField, *, lr: float, solve_options: dict[str, object] | None = None) -> None:
+        super().__init__()
+        self.field, self.lr, self.solve_options = field, lr, solve_options
+
+    def terms(self, batch: Batch) -> LossTerms:
+        """Both losses of a batch."""
+        zero = batch["latent"].new_zeros(())
+        regression = regression_loss(self.field, zero, batch["latent"], batch["velocity"], batch["weight"])
+        if self.solve_options is None:
+            return LossTerms(regression)
+        path = path_loss(self.field, batch["times"], batch["states"], batch["weight"], solve_options=self.solve_options)
+        return LossTerms(regression, path)
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """Loss of one training batch."""
+        loss = self.terms(batch).total
+        self.log("train_loss", loss, on_epoch=True, on_step=False, prog_bar=True, batch_size=len(batch["latent"]))
+        return loss
+
+    def validation_step(self, batch: Batch) -> None:
+        """Loss of the held-out cells."""
+        loss = self.terms(batch).total
+        self.log("validation_loss", loss, prog_bar=True, batch_size=len(batch["latent"]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW."""
+        return torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=1e-3)
+
+
+class _Batches(IterableDataset[Batch]):
+    """Shuffled slices of tensors: far cheaper than collating single cells."""
+
+    def __init__(self, tensors: Batch, rows: Tensor, *, batch_size: int, generator: torch.Generator | None) -> None:
+        self.tensors, self.rows, self.batch_size, self.generator = tensors, rows, batch_size, generator
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.rows) / self.batch_size)
+
+    def __iter__(self) -> Any:
+        order = torch.randperm(len(self.rows), generator=self.generator) if self.generator else slice(None)
+        for rows in self.rows[order].split(self.batch_size):
+            batch = {name: values[rows] for name, values in self.tensors.items() if name != "weight"}
+            yield batch | {"weight": self.tensors["weight"][:, rows]}
+
+
+class CellData(L.LightningDataModule):
+    """Training and held-out cells."""
+
+    def __init__(
+        self, tensors: Batch, *, train: Tensor, validation: Tensor, batch_size: int, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.tensors, self.train, self.validation = tensors, train, validation
+        self.batch_size, self.generator = batch_size, generator
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled batches of the training cells."""
+        data = _Batches(self.tensors, self.train, batch_size=self.batch_size, generator=self.generator)
+        # Without a generator of its own a loader draws from torch's global one.
+        return DataLoader(data, batch_size=None, generator=self.generator)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The held-out cells, every member with equal weight."""
+        even = self.tensors["weight"].mean(0, keepdim=True).expand_as(self.tensors["weight"])
+        tensors = self.tensors | {"weight": even}
+        data = _Batches(tensors, self.validation, batch_size=8 * self.batch_size, generator=None)
+        return DataLoader(data, batch_size=None, generator=self.generator)

@@ -1,0 +1,128 @@
+import anndata as ad
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+import scnode
+from scnode import EvidenceError, ScnodeError
+from scnode.metrics import cosine
+
+FAST = {"n_latent": 3, "n_members": 2, "max_epochs": 3}
+
+
+def test_velocity_follows_the_curve(fitted):
+    latent, velocity = fitted.obsm["X_scnode"], fitted.obsm["velocity_scnode"]
+    ahead = latent[40:] - latent[:-40]
+    assert cosine(ahead, velocity[20:-20]).mean() > 0.98
+    assert (fitted.obs["scnode_velocity_sd"] > 0).all()
+    assert {"params", "history", "report", "model", "version"} <= set(fitted.uns["scnode"])
+
+
+@pytest.mark.parametrize("convert", [sp.csr_matrix, sp.csc_matrix], ids=["csr", "csc"])
+def test_storage_of_x_does_not_change_the_result(line, convert):
+    dense, other = line.copy(), line.copy()
+    other.X = convert(other.X)
+    before = other.X.copy()
+    for adata in (dense, other):
+        scnode.tl.fit(adata, **FAST)
+    np.testing.assert_array_equal(dense.obsm["velocity_scnode"], other.obsm["velocity_scnode"])
+    assert (before != other.X).nnz == 0
+
+
+def test_view_and_copy_leave_the_parent_alone(line):
+    out = scnode.tl.fit(line[:150], copy=True, **FAST)
+    assert "X_scnode" in out.obsm
+    assert "X_scnode" not in line.obsm
+
+
+def test_backed_input(line, tmp_path):
+    line.write_h5ad(tmp_path / "line.h5ad")
+    backed, memory = ad.read_h5ad(tmp_path / "line.h5ad", backed="r"), line.copy()
+    scnode.tl.fit(backed, **FAST)
+    scnode.tl.fit(memory, **FAST)
+    np.testing.assert_array_equal(backed.obsm["velocity_scnode"], memory.obsm["velocity_scnode"])
+
+
+def test_same_rng_same_result_and_global_seeds_untouched(line):
+    runs = [line.copy(), line.copy()]
+    np_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    for adata in runs:
+        scnode.tl.fit(adata, rng=3, **FAST)
+    np.testing.assert_array_equal(runs[0].obsm["velocity_scnode"], runs[1].obsm["velocity_scnode"])
+    np.testing.assert_array_equal(np.random.get_state()[1], np_state)  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+def test_results_survive_a_file(fitted, tmp_path):
+    fitted.write_h5ad(tmp_path / "a.h5ad")
+    again = ad.read_h5ad(tmp_path / "a.h5ad")
+    for adata in (fitted.copy(), again):
+        scnode.tl.trajectories(adata, n_steps=5)
+        scnode.tl.velocity(adata, basis="umap", genes=True)
+        np.testing.assert_array_equal(
+            adata.uns["scnode"]["trajectories"]["latent"],
+            scnode.tl.trajectories(fitted, n_steps=5, copy=True).uns["scnode"]["trajectories"]["latent"],
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "fix"),
+    [
+        ({"pseudotime_key": "pseudotme"}, "Did you mean 'pseudotime'"),
+        ({"velocity_key": "velo"}, "scnode.pp.velocity|velocity_key="),
+        ({"n_latent": 50}, "Pass n_latent="),
+        ({"n_latent": 300}, "below the 200 cells"),
+        ({"use_rep": "X_pac"}, "use_rep="),
+        ({"layer": "counts"}, "Pass layer="),
+        ({"weights": {"velocity": 1.0}}, "evidence in use"),
+        ({"weights": {"pseudotime": -1.0}}, "positive"),
+        ({"field": "magic"}, "'mlp'"),
+        ({"lr": 0.0}, "must be positive"),
+    ],
+)
+def test_bad_options_name_the_mending_call_and_leave_adata(line, options, fix):
+    adata = line.copy()
+    with pytest.raises(ScnodeError, match=fix):
+        scnode.tl.fit(adata, **options)
+    assert set(adata.obsm) == set(line.obsm)
+    assert list(adata.obs) == list(line.obs)
+    assert "scnode" not in adata.uns
+
+
+def broken(line, what):
+    adata = line.copy()
+    if what == "nan time":
+        adata.obs.iloc[3, 0] = np.nan
+    elif what == "constant time":
+        adata.obs["pseudotime"] = 1.0
+    elif what == "text time":
+        adata.obs["pseudotime"] = "E15.5"
+    elif what == "no evidence":
+        del adata.obs["pseudotime"]
+    elif what == "twins":
+        adata.obs_names = ["a", "a", *adata.obs_names[2:]]
+    elif what == "negative":
+        adata.X = adata.X - 5
+    elif what == "nan x":
+        adata.X[0, 0] = np.nan
+    return adata
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "fix"),
+    [
+        ("nan time", ScnodeError, "1 cells"),
+        ("constant time", ScnodeError, "constant"),
+        ("text time", ScnodeError, "not numeric"),
+        ("no evidence", EvidenceError, "pseudotime_key="),
+        ("twins", ScnodeError, "obs_names_make_unique"),
+        ("negative", ScnodeError, "negative"),
+        ("nan x", ScnodeError, "NaN"),
+    ],
+)
+def test_bad_data_names_the_mending_call(line, what, error, fix):
+    adata = broken(line, what)
+    with pytest.raises(error, match=fix):
+        scnode.tl.fit(adata)
+    assert "scnode" not in adata.uns
