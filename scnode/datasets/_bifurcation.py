@@ -179,9 +179,7 @@ def _describe(network: Network, state: NDArray[np.float64], time: NDArray[np.flo
 def _knock_outs(network: Network, noise: float, rng: np.random.Generator) -> pd.DataFrame:
     start = start_states(network, _START, _N_TRAJECTORIES, _SPREAD, rng)
     bystanders = network.where("marker", "inert")
-    chosen: np.ndarray = (
-        rng.choice(bystanders, size=min(_N_BYSTANDERS, len(bystanders)), replace=False) if len(bystanders) else []
-    )
+    chosen = rng.permutation(bystanders)[:_N_BYSTANDERS]
     genes = [*network.where("regulator").tolist(), *sorted(int(i) for i in chosen)]
     return knock_out_table(
         network,
