@@ -35,7 +35,7 @@ def compute_velocity(adata: AnnData, *, n_neighbors: int = 30, n_pcs: int = 30) 
 
     for layer in ("spliced", "unspliced"):
         check_layer(adata, layer)
-    layers = {name: sp.csr_matrix(adata.layers[name], dtype=np.float32) for name in ("spliced", "unspliced")}
+    layers = {name: sp.csr_matrix(adata.layers[name], dtype=np.float32, copy=True) for name in ("spliced", "unspliced")}
     work = New(X=layers["spliced"].copy(), layers=layers, obs=adata.obs[[]].copy(), var=adata.var[[]].copy())
     before = scv.settings.verbosity
     scv.settings.verbosity = 0
@@ -54,7 +54,9 @@ def compute_velocity(adata: AnnData, *, n_neighbors: int = 30, n_pcs: int = 30) 
     finally:
         scv.settings.verbosity = before
     velocity = np.asarray(work.layers["velocity"], dtype=np.float32)
-    velocity[:, ~work.var["velocity_genes"].to_numpy()] = np.nan
+    # scvelo leaves the column out when it holds one value only, that is when every gene passed.
+    if "velocity_genes" in work.var:
+        velocity[:, ~work.var["velocity_genes"].to_numpy()] = np.nan
     return velocity, np.asarray(work.layers["Ms"], dtype=np.float32)
 
 
@@ -72,8 +74,9 @@ def latent_velocity(
 ) -> np.ndarray:
     r"""Project a gene velocity to the latent space through the log transform.
 
-    :math:`\dot z = W^\top \big(c\,\dot s / (1 + c\,s)\big)`, with :math:`c` the factor that brings the cell's smoothed
-    abundance to the scale on which the encoder takes logarithms.
+    :math:`\dot z = W^\top \big(c\,(\dot s - s\,\dot S/S) / (1 + c\,s)\big)`, with :math:`S` the total over the fitted
+    genes, whose growth the normalisation to a common total takes away, and :math:`c` the factor that brings the cell's
+    smoothed abundance to the scale on which the encoder takes logarithms.
 
     Parameters
     ----------
@@ -92,11 +95,18 @@ def latent_velocity(
         raise EvidenceError("Every velocity gene is NaN. Recompute with scnode.pp.velocity(adata).")
     if not fitted.all():
         logger.info("%d of %d velocity genes hold NaN and are left out.", (~fitted).sum(), len(fitted))
-    linear = np.expm1(expression.matrix[:, genes].toarray()).sum(1)
-    total = s.sum(1)
-    scale = np.divide(linear, total, out=np.ones_like(linear), where=total > 0)
-    scale = np.full_like(scale, np.median(scale))[:, None]
-    return (scale * v[:, fitted] / (1 + scale * s[:, fitted])) @ loadings[fitted]
+    c = _scale(expression.matrix[:, genes], s)
+    v, s = v[:, fitted], s[:, fitted]
+    total = s.sum(1, keepdims=True)
+    growth = np.divide(v.sum(1, keepdims=True), total, out=np.zeros_like(total), where=total > 0)
+    return (c * (v - s * growth) / (1 + c * s)) @ loadings[fitted]
+
+
+def _scale(logarithms: sp.csr_matrix, abundance: np.ndarray) -> float:
+    """Factor from the smoothed abundance to the linear scale of the encoder's input."""
+    linear, total = np.asarray(logarithms.expm1().sum(1)).ravel(), abundance.sum(1)
+    seen = (linear > 0) & (total > 0)
+    return float(np.median(linear[seen] / total[seen])) if seen.any() else 1.0
 
 
 def smooth_velocity(velocity: np.ndarray, neighbors: Neighbors) -> tuple[np.ndarray, np.ndarray]:

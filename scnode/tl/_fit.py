@@ -76,7 +76,7 @@ def fit(
     solver, gradient, rtol, atol
         For the solver in the loop, see :func:`scnode.ode.solve`.
     max_epochs
-        Upper bound of the regression stage, 200 by default; the polish takes a quarter of it. Both stop early.
+        Upper bound of the regression stage, 100 by default; the polish takes a quarter of it. Both stop early.
     batch_size, lr
         Cells per step and learning rate.
     accelerator, devices, trainer_kwargs
@@ -119,7 +119,7 @@ def fit(
         model,
         space,
         target,
-        max_epochs=max_epochs or 200,
+        max_epochs=max_epochs or 100,
         batch_size=batch_size,
         lr=lr,
         solve_options={"solver": solver, "gradient": gradient, "rtol": rtol, "atol": atol},

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scnode.nn import PCA
 
 _N_LATENT = 20
-_N_NEIGHBORS = 80
+_N_NEIGHBORS = 150
 _N_GENES = 2000
 
 
@@ -45,7 +45,7 @@ def build_space(adata: AnnData, *, use_rep: str | None, layer: str | None, n_lat
         if n_latent is not None and n_latent > latent.shape[1]:
             raise ScnodeError(f"n_latent={n_latent} exceeds the {latent.shape[1]} columns of {use_rep!r}. Pass less.")
         latent = latent[:, :n_latent]
-        return FitSpace(latent, Space(latent, Neighbors.of(latent, k=_N_NEIGHBORS)), use_rep=use_rep)
+        return FitSpace(latent, Space(latent, _neighbors(latent)), use_rep=use_rep)
     expression = read_expression(adata, layer=layer)
     most = min(adata.n_obs, adata.n_vars) - 1
     if n_latent is not None and n_latent > most:
@@ -56,6 +56,11 @@ def build_space(adata: AnnData, *, use_rep: str | None, layer: str | None, n_lat
     return _encoded(expression, mean, components, genes)
 
 
+def _neighbors(latent: np.ndarray) -> Neighbors:
+    """Neighbourhoods for evidence: wide enough to average noise out, at most a tenth of the cells."""
+    return Neighbors.of(latent, k=int(np.clip(len(latent) // 10, 30, _N_NEIGHBORS)))
+
+
 def _encoded(expression: Expression, mean: np.ndarray, components: np.ndarray, genes: np.ndarray) -> FitSpace:
     import torch
 
@@ -63,7 +68,7 @@ def _encoded(expression: Expression, mean: np.ndarray, components: np.ndarray, g
 
     encoder = PCA(*(torch.as_tensor(a, dtype=torch.float32) for a in (mean, components)))
     latent = np.asarray(expression.matrix[:, genes] @ components - mean @ components, dtype=np.float64)
-    space = Space(latent, Neighbors.of(latent, k=_N_NEIGHBORS), expression, components, genes)
+    space = Space(latent, _neighbors(latent), expression, components, genes)
     return FitSpace(latent, space, encoder, expression.genes[genes], expression.transform)
 
 
