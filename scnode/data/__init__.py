@@ -6,6 +6,7 @@ from ._expression import Expression, read_expression
 from ._mix import Target, mix
 from ._neighbors import Neighbors
 from ._paths import draw_paths
+from ._surroundings import surroundings
 
 __all__ = [
     "Evidence",
@@ -16,5 +17,6 @@ __all__ = [
     "find_evidence",
     "mix",
     "read_expression",
+    "surroundings",
     "velocity_clock",
 ]

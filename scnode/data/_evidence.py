@@ -12,7 +12,7 @@ from scnode._errors import EvidenceError, ScnodeError
 from scnode._settings import logger
 from scnode._validation import near, numeric_obs
 from scnode.data._pseudotime import pseudotime_tangents
-from scnode.data._velocity import compute_velocity, latent_velocity, smooth_velocity
+from scnode.data._velocity import compute_velocity, latent_velocity, tangent_velocity
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -170,7 +170,7 @@ def _gene_velocity(velocity: np.ndarray, abundance: np.ndarray, source: str, spa
             "A gene velocity needs an encoder with loadings. Leave use_rep= out, or pass obsm velocity."
         )
     projected = latent_velocity(velocity, abundance, space.expression, space.loadings, space.genes)
-    return Evidence("velocity", source, *smooth_velocity(projected, space.neighbors.first(30)))
+    return Evidence("velocity", source, *tangent_velocity(space.latent, projected, space.neighbors))
 
 
 def _latent_velocity(adata: AnnData, key: str, space: Space) -> Evidence:
@@ -183,4 +183,4 @@ def _latent_velocity(adata: AnnData, key: str, space: Space) -> Evidence:
     if not np.isfinite(values).all():
         bad = (~np.isfinite(values).all(1)).sum()
         raise EvidenceError(f"adata.obsm[{key!r}] is NaN or infinite in {bad} cells. Drop or recompute them.")
-    return Evidence("velocity", f"obsm[{key!r}]", *smooth_velocity(values, space.neighbors.first(30)))
+    return Evidence("velocity", f"obsm[{key!r}]", *tangent_velocity(space.latent, values, space.neighbors))

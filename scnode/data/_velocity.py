@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from scnode.data._expression import Expression
     from scnode.data._neighbors import Neighbors
 
+_CHUNK = 2048
+
 
 def compute_velocity(adata: AnnData, *, n_neighbors: int = 30, n_pcs: int = 30) -> tuple[np.ndarray, np.ndarray]:
     """Moments and steady-state velocity by scvelo from ``spliced`` and ``unspliced``.
@@ -109,10 +111,39 @@ def _scale(logarithms: sp.csr_matrix, abundance: np.ndarray) -> float:
     return float(np.median(linear[seen] / total[seen])) if seen.any() else 1.0
 
 
-def smooth_velocity(velocity: np.ndarray, neighbors: Neighbors) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over neighbours, and its standard error (cell,)."""
-    mean = neighbors.mean(velocity)
-    square = neighbors.mean((velocity**2).sum(1))
-    variance = np.maximum(square - (mean**2).sum(1), 0) / neighbors.index.shape[1]
-    floor = 1e-3 * np.median(np.linalg.norm(mean, axis=1)) + np.finfo(float).tiny
-    return mean, np.maximum(np.sqrt(variance), floor)
+def tangent_velocity(
+    latent: np.ndarray, velocity: np.ndarray, neighbors: Neighbors, *, n_smooth: int = 30
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Mean velocity over the nearest cells, kept along the directions in which cells lie.
+
+    A gene-wise velocity has errors of its own in every direction, while cells can only move where cells can be. With
+    :math:`C` the covariance of the smoothed states over a neighbourhood and :math:`\sigma^2` the variance that noise
+    alone gives them, the Wiener filter :math:`v \mapsto C(C + \sigma^2 I)^{-1} v` keeps the tangent of the cloud.
+
+    Parameters
+    ----------
+    latent, velocity
+        Shape (cell, latent).
+    neighbors
+        Neighbourhoods that :math:`C` is taken over; the nearest `n_smooth` are averaged.
+
+    Returns
+    -------
+    tuple
+        Velocity (cell, latent) and its standard error (cell,).
+    """
+    near = neighbors.first(n_smooth)
+    mean, smooth = near.mean(velocity), near.mean(latent)
+    k, d = near.index.shape[1], latent.shape[1]
+    variance = np.maximum(near.mean((velocity**2).sum(1)) - (mean**2).sum(1), 0) / k
+    noise = np.maximum(near.mean((latent**2).sum(1)) - (smooth**2).sum(1), 0) / (d * k) + np.finfo(float).tiny
+    kept, gain = np.empty_like(mean), np.empty(len(mean))
+    for rows in np.array_split(np.arange(len(mean)), max(1, len(mean) // _CHUNK)):
+        around = smooth[neighbors.index[rows]]
+        around = around - around.mean(1, keepdims=True)
+        covariance = np.einsum("nki,nkj->nij", around, around) / around.shape[1]
+        filtered = np.linalg.solve(covariance + noise[rows, None, None] * np.eye(d), covariance).transpose(0, 2, 1)
+        kept[rows] = np.einsum("nij,nj->ni", filtered, mean[rows])
+        gain[rows] = np.sqrt((filtered**2).sum((1, 2)) / d)
+    floor = 1e-3 * np.median(np.linalg.norm(kept, axis=1)) + np.finfo(float).tiny
+    return kept, np.maximum(gain * np.sqrt(variance), floor)

@@ -5,5 +5,6 @@ from __future__ import annotations
 from ._bifurcation import bifurcation
 from ._limit_cycle import limit_cycle
 from ._stiff import stiff
+from ._true_velocity import true_velocity
 
-__all__ = ["bifurcation", "limit_cycle", "stiff"]
+__all__ = ["bifurcation", "limit_cycle", "stiff", "true_velocity"]

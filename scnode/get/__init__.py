@@ -1,6 +1,8 @@
 """Read results back as models, tables and AnnData."""
 
+from ._jacobian import jacobian
 from ._model import model
+from ._perturbation import perturbation
 from ._trajectories import trajectories
 
-__all__ = ["model", "trajectories"]
+__all__ = ["jacobian", "model", "perturbation", "trajectories"]

@@ -17,6 +17,9 @@ from scnode.nn import PCA, MLPField
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from scnode._typing import VectorField
+    from scnode.nn import Hold
+
 FORMAT = 1
 
 
@@ -62,13 +65,19 @@ class LatentODE(nn.Module):
         mean = members.mean(0)
         return mean, (members - mean).square().sum(-1).mean(0).sqrt()
 
-    def flow(self, start: Tensor, ts: Tensor, *, members: bool = False, **options: Any) -> Tensor:
-        """Trajectories (start, sample, time, latent): one of the ensemble mean, or one of each member."""
-        if not members:
-            return ode.solve(self.field.mean, start, ts, **options).ys.unsqueeze(1)
-        m = self.field.n_members
-        ys = ode.solve(self.field.stacked, start.repeat(m, 1), ts, **options).ys
-        return ys.reshape(m, len(start), len(ts), self.n_latent).transpose(0, 1)
+    def flow(
+        self, start: Tensor, ts: Tensor, *, members: bool = False, hold: Hold | None = None, **options: Any
+    ) -> Tensor:
+        """Trajectories (start, sample, time, latent): one of the ensemble mean, or one of each member.
+
+        With `hold`, the starts are confined to its constraint and the flow stays on it.
+        """
+        field: VectorField = self.field.stacked if members else self.field.mean
+        n_samples = self.field.n_members if members else 1
+        if hold is not None:
+            start, field = hold.confine(start), hold.wrap(field)
+        ys = ode.solve(field, start.repeat(n_samples, 1), ts, **options).ys
+        return ys.reshape(n_samples, len(start), len(ts), self.n_latent).transpose(0, 1)
 
     def to_arrays(self) -> dict[str, Any]:
         """Plain arrays and one string, as `.uns` and files keep them."""

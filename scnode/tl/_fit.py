@@ -76,7 +76,7 @@ def fit(
     solver, gradient, rtol, atol
         For the solver in the loop, see :func:`scnode.ode.solve`.
     max_epochs
-        Upper bound of the regression stage, 100 by default; the polish takes a quarter of it. Both stop early.
+        Upper bound of the regression stage, 200 by default; the polish takes an eighth of it. Both stop early.
     batch_size, lr
         Cells per step and learning rate.
     accelerator, devices, trainer_kwargs
@@ -119,7 +119,7 @@ def fit(
         model,
         space,
         target,
-        max_epochs=max_epochs or 100,
+        max_epochs=max_epochs or 200,
         batch_size=batch_size,
         lr=lr,
         solve_options={"solver": solver, "gradient": gradient, "rtol": rtol, "atol": atol},
@@ -186,7 +186,7 @@ def _new_model(space: FitSpace, n_members: int, rng: np.random.Generator) -> Lat
 def _train(
     model: LatentODE, space: FitSpace, target: Target, *, rng: np.random.Generator, **options: Any
 ) -> list[dict[str, Any]]:
-    from scnode.data import draw_paths
+    from scnode.data import draw_paths, surroundings
     from scnode.train import Examples, fit_field
 
     near = space.evidence.neighbors.first(30)
@@ -195,7 +195,8 @@ def _train(
     # A walker that could not go on stays, and a solver's clock must not: the extra time is negligible.
     steps = np.maximum(np.diff(times, axis=1), 1e-4)
     times = np.concatenate([np.zeros((len(times), 1)), np.minimum(steps, np.quantile(steps, 0.95)).cumsum(1)], axis=1)
-    examples = Examples(space.latent, target.velocity, target.precision, smooth[index], times)
+    around = surroundings(space.latent, target.velocity, near, rng=rng)
+    examples = Examples(space.latent, target.velocity, target.precision, *around, smooth[index], times)
     return fit_field(model.field, examples, rng=rng, **options)
 
 

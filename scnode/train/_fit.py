@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from scnode.nn import MLPField
 
-_POLISH = 0.25
+_POLISH = 0.125
 _PATIENCE = 15
 
 
@@ -31,6 +31,8 @@ class Examples:
         States and their local velocities, shape (cell, latent).
     precision
         Weight of each cell, shape (cell,).
+    outside, outside_velocity
+        States around the cells and velocities that lead back, shape (cell, latent).
     paths, times
         Short trajectories from each cell: states (cell, step, latent) and strictly increasing times (cell, step).
     """
@@ -38,6 +40,8 @@ class Examples:
     latent: np.ndarray
     velocity: np.ndarray
     precision: np.ndarray
+    outside: np.ndarray
+    outside_velocity: np.ndarray
     paths: np.ndarray
     times: np.ndarray
 
@@ -90,6 +94,8 @@ def _tensors(
         "latent": examples.latent,
         "velocity": examples.velocity,
         "weight": boot * examples.precision,
+        "outside": examples.outside,
+        "outside_velocity": examples.outside_velocity,
         "states": examples.paths,
         "times": examples.times,
     }

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from scnode.nn import MLPField
 
 
+# Enough to bring trajectories back to the cells; more would cost accuracy among them.
+_RETURN = 0.1
+
+
 @dataclass(frozen=True)
 class LossTerms:
     """Loss of one batch.
@@ -21,17 +25,21 @@ class LossTerms:
     ----------
     regression
         Mismatch of field and local evidence, in units of the mean squared speed.
+    surroundings
+        The same for states around the cells, whose velocity leads back to them.
     path
         Mismatch of solved and observed short trajectories, in units of the states' variance along them.
     """
 
     regression: Tensor
+    surroundings: Tensor
     path: Tensor | None = None
 
     @property
     def total(self) -> Tensor:
-        """Sum of the terms."""
-        return self.regression if self.path is None else self.regression + self.path
+        """Weighted sum of the terms."""
+        local = self.regression + _RETURN * self.surroundings
+        return local if self.path is None else local + self.path
 
 
 def regression_loss(field: MLPField, t: Tensor, latent: Tensor, velocity: Tensor, weight: Tensor) -> Tensor:

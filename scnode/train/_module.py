@@ -25,12 +25,18 @@ class FieldModule(L.LightningModule):
 
     def terms(self, batch: Batch) -> LossTerms:
         """Both losses of a batch."""
-        zero = batch["latent"].new_zeros(())
-        regression = regression_loss(self.field, zero, batch["latent"], batch["velocity"], batch["weight"])
+        zero, weight = batch["latent"].new_zeros(()), batch["weight"]
+        regression, surroundings = (
+            regression_loss(self.field, zero, batch[state], batch[velocity], w)
+            for state, velocity, w in (
+                ("latent", "velocity", weight),
+                ("outside", "outside_velocity", torch.ones_like(weight)),
+            )
+        )
         if self.solve_options is None:
-            return LossTerms(regression)
-        path = path_loss(self.field, batch["times"], batch["states"], batch["weight"], solve_options=self.solve_options)
-        return LossTerms(regression, path)
+            return LossTerms(regression, surroundings)
+        path = path_loss(self.field, batch["times"], batch["states"], weight, solve_options=self.solve_options)
+        return LossTerms(regression, surroundings, path)
 
     def training_step(self, batch: Batch) -> Tensor:
         """Loss of one training batch."""

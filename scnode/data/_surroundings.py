@@ -1,0 +1,50 @@
+"""What a field should do where no cells are: lead back to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from scnode.data._neighbors import Neighbors
+
+_N_NEAREST = 15
+_REACH = 3.0
+
+
+def surroundings(
+    latent: np.ndarray, velocity: np.ndarray, neighbors: Neighbors, *, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""States around the cells, one for each, and a velocity there that returns to the data.
+
+    Evidence says nothing beyond the cells, and a field left free there carries trajectories away for ever. A state at
+    mean distance :math:`d` from its nearest cells, with mean :math:`m` and mean velocity :math:`\bar v`, gets
+
+    .. math:: v = \bar v + 2s\,\min(1, \max(0, d/d_0 - 1))\,\frac{m - x}{\|m - x\|},
+
+    where :math:`d_0` is a distance that 99 % of the cells keep from theirs and :math:`s` the root mean square speed.
+    Within the data the term vanishes; outside it outweighs an outflow of speed s from :math:`1.5\,d_0` on.
+
+    Returns
+    -------
+    tuple
+        States and velocities, both (cell, latent).
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    near = neighbors.first(_N_NEAREST + 1)
+    usual = float(np.quantile(near.distance[:, 1:].mean(1), 0.99))
+    speed = np.linalg.norm(velocity, axis=1, keepdims=True)
+    heading = np.divide(velocity, speed, out=np.zeros_like(velocity), where=speed > 0)
+    around = rng.standard_normal(latent.shape)
+    around /= np.linalg.norm(around, axis=1, keepdims=True)
+    # Outflow leaves along the velocity, noise in any direction: both are covered.
+    away = np.where(rng.random((len(latent), 1)) < 0.5, heading, 0.0) + around
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    states = latent + away * usual * rng.uniform(0.0, _REACH, (len(latent), 1))
+    distance, index = NearestNeighbors(n_neighbors=near.index.shape[1] - 1).fit(latent).kneighbors(states)
+    back = latent[index].mean(1) - states
+    back /= np.linalg.norm(back, axis=1, keepdims=True) + np.finfo(float).tiny
+    excess = np.clip(distance.mean(1, keepdims=True) / usual - 1, 0.0, 1.0)
+    return states, velocity[index].mean(1) + 2 * np.sqrt((speed**2).mean()) * excess * back

@@ -1,0 +1,58 @@
+"""The truth of a simulation in the latent space of a fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scnode._errors import ScnodeError
+from scnode._keys import DEFAULT
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def true_velocity(adata: AnnData, *, key_added: str = DEFAULT) -> np.ndarray:
+    r"""True latent velocity of simulated cells, through the transform and the loadings of a fitted model.
+
+    With true abundances :math:`s`, their rates :math:`\dot s` and totals :math:`S = \sum s`,
+    :math:`\dot z = W^\top\, d\,\log(1 + 10^4 s/S)/dt`.
+
+    Parameters
+    ----------
+    adata
+        Simulated by :mod:`scnode.datasets` and annotated by :func:`scnode.tl.fit` from counts.
+    key_added
+        Name of the run.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (cell, latent), per unit of the simulation's time.
+
+    Raises
+    ------
+    ScnodeError
+        Not a simulation, no fitted model, or a model that does not encode counts.
+    """
+    import torch
+
+    from scnode.model import stored_model
+
+    if "true_velocity" not in adata.layers or "true_spliced" not in adata.layers:
+        raise ScnodeError("adata has no true velocity. Pass cells of scnode.datasets, such as bifurcation().")
+    model = stored_model(adata, key_added)
+    if model.encoder is None or model.transform != "log1p_cp10k":
+        raise ScnodeError("The model does not encode counts. Fit with counts in X and without use_rep=.")
+    encoder, columns = model.encoder.double(), adata.var_names.get_indexer(model.genes)
+
+    def encode(abundance: torch.Tensor) -> torch.Tensor:
+        scaled = 1e4 * abundance / abundance.sum(1, keepdim=True)
+        return encoder.encode(scaled.log1p()[:, columns])
+
+    state, rate = (
+        torch.as_tensor(np.asarray(adata.layers[name]), dtype=torch.float64)
+        for name in ("true_spliced", "true_velocity")
+    )
+    return torch.func.jvp(encode, (state,), (rate,))[1].numpy()

@@ -1,0 +1,45 @@
+"""The table of fates of a perturbation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scnode._errors import ScnodeError
+from scnode._keys import DEFAULT, Keys
+from scnode._validation import near
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+
+def perturbation(adata: AnnData, name: str, *, key_added: str = DEFAULT) -> pd.DataFrame:
+    """How a perturbation moves the fates.
+
+    Parameters
+    ----------
+    adata
+        Annotated by :func:`scnode.tl.perturb` with `groupby`.
+    name
+        Name of the perturbation.
+    key_added
+        Name of the run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a fate: `fate`, shares `control` and `perturbed`, `log_fold_change` (base 2) with its 95 % bootstrap
+        interval `ci_low` and `ci_high`, `qvalue`, and `ood`, the share of the perturbed end states of that fate that
+        lie off the data.
+
+    Raises
+    ------
+    ScnodeError
+        No perturbation of that name, or one without a table of fates.
+    """
+    stored = adata.uns.get(Keys(key_added).uns, {}).get("perturbations", {})
+    if name not in stored:
+        raise ScnodeError(f"No perturbation {name!r}. {near(name, stored)} Run scnode.tl.perturb(adata, genes) first.")
+    if "fates" not in stored[name]:
+        raise ScnodeError(f"Perturbation {name!r} has no fates. Run scnode.tl.perturb(..., groupby=, overwrite=True).")
+    return stored[name]["fates"].copy()
