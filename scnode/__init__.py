@@ -10,7 +10,7 @@ from ._errors import EvidenceError, ScnodeError, SolverError
 from ._settings import settings
 
 __version__ = version("scnode")
-_SUBMODULES = ("datasets", "get", "metrics", "model", "nn", "ode", "tl")
+_SUBMODULES = ("datasets", "get", "metrics", "model", "nn", "ode", "pl", "pp", "tl")
 __all__ = ["EvidenceError", "ScnodeError", "SolverError", "__version__", "settings"]
 
 

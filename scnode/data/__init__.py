@@ -6,6 +6,7 @@ from ._expression import Expression, read_expression
 from ._mix import Target, mix
 from ._neighbors import Neighbors
 from ._paths import draw_paths
+from ._scvelo import compute_velocity
 from ._surroundings import surroundings
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Expression",
     "Neighbors",
     "Target",
+    "compute_velocity",
     "draw_paths",
     "find_evidence",
     "mix",

@@ -12,7 +12,8 @@ from scnode._errors import EvidenceError, ScnodeError
 from scnode._settings import logger
 from scnode._validation import near, numeric_obs
 from scnode.data._pseudotime import pseudotime_tangents
-from scnode.data._velocity import compute_velocity, latent_velocity, tangent_velocity
+from scnode.data._scvelo import compute_velocity
+from scnode.data._velocity import latent_velocity, tangent_velocity
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -118,7 +119,9 @@ def _diffusion_pseudotime(adata: AnnData, space: Space) -> Evidence:
     if not isinstance(root, int | np.integer) or not 0 <= int(root) < adata.n_obs:
         raise EvidenceError(f"adata.uns['iroot']={root!r} is no cell index below {adata.n_obs}. Set it to one.")
     work = New(obs=adata.obs[[]].copy(), obsm={"X_latent": space.latent.astype(np.float32)}, uns={"iroot": int(root)})
-    sc.pp.neighbors(work, use_rep="X_latent", n_neighbors=min(15, adata.n_obs - 1), random_state=0)
+    # pynndescent 0.7.0 breaks scanpy 1.11.5 above 8192 cells (csr_array has no getnnz); scikit-learn's search does not.
+    k = min(15, adata.n_obs - 1)
+    sc.pp.neighbors(work, use_rep="X_latent", n_neighbors=k, transformer="sklearn", random_state=0)
     sc.tl.diffmap(work, n_comps=min(15, adata.n_obs - 2), random_state=0)
     sc.tl.dpt(work)
     time = work.obs["dpt_pseudotime"].to_numpy(dtype=float)
@@ -131,7 +134,8 @@ def _diffusion_pseudotime(adata: AnnData, space: Space) -> Evidence:
 
 
 def _from_counts(adata: AnnData, space: Space) -> Evidence:
-    velocity, abundance = compute_velocity(adata)
+    work = compute_velocity(adata)
+    velocity, abundance = (np.asarray(work.layers[name]) for name in ("velocity", "Ms"))
     return _gene_velocity(velocity, abundance, "layers['spliced'] and ['unspliced'] (RNA velocity by scvelo)", space)
 
 

@@ -62,7 +62,7 @@ def read_expression(adata: AnnData, *, layer: str | None = None) -> Expression:
 def as_csr(matrix: Any, where: str) -> sp.csr_matrix:
     """Any matrix of AnnData, backed ones included, as finite non-negative float32 CSR."""
     loaded = matrix.to_memory() if hasattr(matrix, "to_memory") else matrix
-    csr = sp.csr_matrix(loaded[:] if not hasattr(loaded, "dtype") else loaded, dtype=np.float32)
+    csr = sp.csr_matrix(loaded[:] if not hasattr(loaded, "dtype") else loaded, dtype=np.float32, copy=True)
     if not np.isfinite(csr.data).all():
         raise ScnodeError(f"{where} has {(~np.isfinite(csr.data)).sum()} values that are NaN or infinite. Drop them.")
     if (csr.data < 0).any():

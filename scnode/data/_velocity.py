@@ -9,66 +9,12 @@ import scipy.sparse as sp
 
 from scnode._errors import EvidenceError
 from scnode._settings import logger
-from scnode._validation import check_layer
 
 if TYPE_CHECKING:
-    from anndata import AnnData
-
     from scnode.data._expression import Expression
     from scnode.data._neighbors import Neighbors
 
 _CHUNK = 2048
-
-
-def compute_velocity(adata: AnnData, *, n_neighbors: int = 30, n_pcs: int = 30) -> tuple[np.ndarray, np.ndarray]:
-    """Moments and steady-state velocity by scvelo from ``spliced`` and ``unspliced``.
-
-    scvelo 0.3.4 breaks with NumPy 2.4 in its ``stochastic`` mode (an array of one element assigned to a scalar), so
-    its ``deterministic`` mode is used, which does not.
-
-    Returns
-    -------
-    tuple
-        Velocity with NaN for genes without a fit, and the smoothed spliced abundance, both (cell, gene).
-    """
-    import scanpy as sc
-    import scvelo as scv
-    from anndata import AnnData as New
-
-    for layer in ("spliced", "unspliced"):
-        check_layer(adata, layer)
-    layers = {name: sp.csr_matrix(adata.layers[name], dtype=np.float32, copy=True) for name in ("spliced", "unspliced")}
-    work = New(X=layers["spliced"].copy(), layers=layers, obs=adata.obs[[]].copy(), var=adata.var[[]].copy())
-    before = scv.settings.verbosity
-    scv.settings.verbosity = 0
-    try:
-        scv.pp.normalize_per_cell(work)
-        sc.pp.log1p(work)
-        sc.pp.pca(work, n_comps=min(n_pcs, min(work.shape) - 1), random_state=0)
-        work.obsp.update(_graph(work, k=n_neighbors))
-        work.uns["neighbors"] = {
-            "connectivities_key": "connectivities",
-            "distances_key": "distances",
-            "params": {"n_neighbors": n_neighbors, "method": "umap"},
-        }
-        scv.pp.moments(work, n_neighbors=None, n_pcs=None)
-        scv.tl.velocity(work, mode="deterministic")
-    finally:
-        scv.settings.verbosity = before
-    velocity = np.asarray(work.layers["velocity"], dtype=np.float32)
-    # scvelo leaves the column out when it holds one value only, that is when every gene passed.
-    if "velocity_genes" in work.var:
-        velocity[:, ~work.var["velocity_genes"].to_numpy()] = np.nan
-    return velocity, np.asarray(work.layers["Ms"], dtype=np.float32)
-
-
-def _graph(work: AnnData, *, k: int) -> dict[str, sp.csr_matrix]:
-    """A symmetric neighbour graph; scanpy's breaks with pynndescent 0.7.0 above 8192 cells."""
-    from sklearn.neighbors import kneighbors_graph
-
-    distances = kneighbors_graph(work.obsm["X_pca"], min(k, work.n_obs - 1), mode="distance")
-    connectivities = (distances > 0).astype(np.float64)
-    return {"distances": distances, "connectivities": sp.csr_matrix(connectivities.maximum(connectivities.T))}
 
 
 def latent_velocity(

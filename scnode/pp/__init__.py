@@ -1,0 +1,6 @@
+"""The few steps before a fit that people would else write by hand."""
+
+from ._time import time
+from ._velocity import velocity
+
+__all__ = ["time", "velocity"]
