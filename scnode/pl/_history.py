@@ -1,0 +1,90 @@
+"""Losses of a fit by epoch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scnode._errors import ScnodeError
+from scnode._keys import DEFAULT, Keys
+from scnode._validation import near
+from scnode.pl._cells import finish, new_axes
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def history(
+    adata: AnnData,
+    *,
+    key_added: str = DEFAULT,
+    ax: Axes | None = None,
+    title: str | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+    **kwargs: Any,
+) -> Axes | Figure | None:
+    """Training and validation loss by epoch, with the state that was kept.
+
+    Parameters
+    ----------
+    adata
+        Annotated by :func:`scnode.tl.fit`.
+    key_added
+        Name of the run.
+    ax
+        Axes to draw on.
+    title
+        Title of the axes.
+    show
+        Whether to open a window; ``False`` returns the axes.
+    return_fig
+        Whether to return the figure.
+    **kwargs
+        Passed to :meth:`matplotlib.axes.Axes.plot`.
+
+    Returns
+    -------
+    Axes, Figure or None
+        The axes with ``show=False``, the figure with `return_fig`.
+
+    Raises
+    ------
+    ScnodeError
+        No fit is stored under this name.
+    """
+    keys = Keys(key_added)
+    record = adata.uns.get(keys.uns, {}).get("history")
+    if record is None:
+        raise ScnodeError(
+            f"adata.uns[{keys.uns!r}] holds no history. {near(keys.uns, adata.uns)} Run scnode.tl.fit(adata) first."
+        )
+    ax = new_axes(ax)
+    stages = list(dict.fromkeys(record["stage"].astype(str)))
+    begin = 0
+    for number, stage in enumerate(stages):
+        rows = record[record["stage"].astype(str) == stage]
+        epoch = begin + np.arange(1, len(rows) + 1)
+        for column, shade, style in (("train_loss", "0.55", "-"), ("validation_loss", "C0", "-")):
+            label = column.replace("_loss", "") if number == 0 else None
+            ax.plot(epoch, rows[column], style, color=shade, label=label, **kwargs)
+        best = int(np.argmin(rows["validation_loss"].to_numpy()))
+        kept = "kept" if number == 0 else None
+        ax.plot(epoch[best], rows["validation_loss"].iloc[best], "o", color="C3", label=kept, zorder=3)
+        ax.annotate(
+            stage,
+            (begin + len(rows) / 2, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, -12),
+            textcoords="offset points",
+            ha="center",
+        )
+        begin += len(rows)
+        if number + 1 < len(stages):
+            ax.axvline(begin + 0.5, color="0.8", linewidth=0.8)
+    ax.set(xlabel="epoch", ylabel="loss", yscale="log")
+    ax.legend(frameon=False, loc="center right")
+    return finish(ax, title=title, show=show, return_fig=return_fig)
