@@ -108,9 +108,11 @@ def scvelo(adata: ad.AnnData, mode: str, near: Neighbors) -> tuple[np.ndarray, n
 
 
 def pseudotime_difference(latent: np.ndarray, time: np.ndarray, near: Neighbors) -> np.ndarray:
-    """Mean displacement to the later neighbours."""
-    later = (time[near.index] > time[:, None])[..., None]
-    return np.where(later, latent[near.index] - latent[:, None], 0).sum(1) / np.maximum(later.sum(1), 1)
+    """Mean of the later half of the neighbours less that of the earlier half."""
+    order = np.argsort(time[near.index], axis=1)
+    states = latent[np.take_along_axis(near.index, order, axis=1)]
+    half = states.shape[1] // 2
+    return states[:, half:].mean(1) - states[:, :half].mean(1)
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ def main() -> None:
         "Pancreas endocrinogenesis, defaults only",
         ["data", "edge", "cells", "scnode [95 %]", "scVelo [95 %]"],
         rows,
-        "Mean cosine of a cell's velocity with the displacement to its 30 nearest cells in the components of the fit, of "
-        "the next type, over the cells that have such neighbours, with its bootstrap interval. scVelo is its "
+        "Mean cosine of a cell's velocity with the displacement to those of its 30 nearest cells, in the components of "
+        "the fit, that are of the next type, over the cells that have such; with its bootstrap interval. scVelo is its "
         "deterministic mode, projected by `velocity_embedding` to the same components. Arrows that are wrong can score "
         "well here: read it as a sign.\n\n"
         "Time is in units of the clock; an end belongs to the type that most of its 15 nearest cells have.\n\n"

@@ -65,7 +65,7 @@ def _draw(adata: AnnData, folder: Path) -> None:
         "trajectories": lambda: scnode.pl.trajectories(adata, show=False, return_fig=True),
         "history": lambda: scnode.pl.history(adata, show=False, return_fig=True),
         "divergence": lambda: scnode.pl.velocity_embedding_stream(
-            adata, color="scnode_divergence", show=False, return_fig=True
+            adata, color="scnode_divergence", title="divergence", show=False, return_fig=True
         ),
     }
     for name, draw in drawings.items():

@@ -61,6 +61,8 @@ def read_expression(adata: AnnData, *, layer: str | None = None) -> Expression:
 
 def as_csr(matrix: Any, where: str) -> sp.csr_matrix:
     """Any matrix of AnnData, backed ones included, as finite non-negative float32 CSR."""
+    if matrix is None:
+        raise ScnodeError(f"{where} is None. Pass layer= with counts or log-normalised values, or use_rep=.")
     loaded = matrix.to_memory() if hasattr(matrix, "to_memory") else matrix
     csr = sp.csr_matrix(loaded[:] if not hasattr(loaded, "dtype") else loaded, dtype=np.float32, copy=True)
     if not np.isfinite(csr.data).all():

@@ -29,20 +29,20 @@ class Target:
     share
         Weight of each source in the mix, by name.
     agreement
-        Mean cosine between each pair of sources, by ``"a|b"``.
+        Cosine between each pair of sources, by ``"a|b"``, shape (cell,); NaN where one stands still.
     """
 
     velocity: np.ndarray
     precision: np.ndarray
     share: dict[str, float]
-    agreement: dict[str, float]
+    agreement: dict[str, np.ndarray]
 
 
 def mix(sources: Sequence[Evidence], *, weights: Mapping[str, float] | None = None) -> Target:
     r"""Combine sources by inverse variance.
 
-    Every source is first brought to one unit of time, by the factor that matches its median speed to that of the
-    first. Then, per cell, :math:`\bar v = \sum_s w_s v_s/\sigma_s^2 \big/ \sum_s w_s/\sigma_s^2`.
+    Every source is first brought to one unit of time, by the factor that matches its median speed, over the cells that
+    move, to that of the first. Then, per cell, :math:`\bar v = \sum_s w_s v_s/\sigma_s^2 \big/ \sum_s w_s/\sigma_s^2`.
 
     Parameters
     ----------
@@ -52,24 +52,31 @@ def mix(sources: Sequence[Evidence], *, weights: Mapping[str, float] | None = No
         Factor :math:`w_s` by source name, 1 where not named.
     """
     factor = _check_weights([s.name for s in sources], weights)
-    unit = np.median(np.linalg.norm(sources[0].velocity, axis=1))
+    unit = _speed(sources[0])
     velocity, precision = [], []
     for source in sources:
-        rescale = unit / max(np.median(np.linalg.norm(source.velocity, axis=1)), np.finfo(float).tiny)
+        rescale = unit / _speed(source)
         velocity.append(source.velocity * rescale)
-        precision.append(factor[source.name] / (source.se * rescale) ** 2)
+        # Cells that stand still together have no spread; their certainty has a bound all the same.
+        precision.append(factor[source.name] / np.maximum(source.se * rescale, 1e-3 * unit) ** 2)
     stacked, weight = np.stack(velocity), np.stack(precision)
     total = weight.sum(0)
     mean = (stacked * weight[..., None]).sum(0) / total[:, None]
     share = {s.name: float((w / total).mean()) for s, w in zip(sources, weight, strict=True)}
     agreement = {
-        f"{a.name}|{b.name}": float(np.nanmean(cosine(a.velocity, b.velocity)))
-        for i, a in enumerate(sources)
-        for b in sources[i + 1 :]
+        f"{a.name}|{b.name}": cosine(a.velocity, b.velocity) for i, a in enumerate(sources) for b in sources[i + 1 :]
     }
     # A few cells with tiny errors must not carry the whole fit.
     capped = np.minimum(total, np.quantile(total, 0.9))
     return Target(mean, capped / capped.mean(), share, agreement)
+
+
+def _speed(source: Evidence) -> float:
+    """Median speed of the cells that move."""
+    speed = np.linalg.norm(source.velocity, axis=1)
+    if not (speed > 0).any():
+        raise EvidenceError(f"{source.source} shows no motion in any cell. Recompute it, or name another source.")
+    return float(np.median(speed[speed > 0]))
 
 
 def _check_weights(names: Sequence[str], weights: Mapping[str, float] | None) -> dict[str, float]:

@@ -29,10 +29,11 @@ class Neighbors:
 
         k = min(k, len(latent))
         distance, index = NearestNeighbors(n_neighbors=k).fit(latent).kneighbors(latent)
-        # Equal points may come in any order: the cell itself must lead.
+        # Equal points may come in any order: the cell itself must lead, and the twin that led takes its place.
         own = np.arange(len(latent))
-        clash = index[:, 0] != own
-        index[clash, 0], distance[clash, 0] = own[clash], 0.0
+        place = (index == own[:, None]).argmax(1)
+        index[own, place] = index[:, 0]
+        index[:, 0], distance[:, 0] = own, 0.0
         return cls(index, distance)
 
     def first(self, k: int) -> Neighbors:

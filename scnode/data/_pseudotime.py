@@ -33,17 +33,24 @@ def pseudotime_tangents(latent: np.ndarray, time: np.ndarray, neighbors: Neighbo
     tuple
         Velocity (cell, latent) and its standard error (cell,), per unit of `time`.
     """
-    pairs = [
-        _slopes(latent, time, neighbors.index[rows], neighbors.distance[rows])
+    parts = [
+        _moments(latent, time, neighbors.index[rows], neighbors.distance[rows])
         for rows in np.array_split(np.arange(len(latent)), max(1, len(latent) // _CHUNK))
     ]
-    velocity, se = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    return velocity, np.maximum(se, 1e-3 * np.median(np.linalg.norm(velocity, axis=1)) + np.finfo(float).tiny)
+    together, spread, scatter, share = (np.concatenate(part) for part in zip(*parts, strict=True))
+    # A neighbourhood of almost one time tells nothing: the floor keeps its slope small and its error large. It is
+    # relative to the other neighbourhoods, which are the narrower the more cells there are.
+    held = np.maximum(spread, max(1e-3 * np.median(spread), 1e-8 * time.var()))
+    slope = together / held[:, None]
+    residual = np.maximum(scatter - 2 * (slope * together).sum(1) + (slope**2).sum(1) * spread, 0)
+    floor = 1e-3 * np.median(np.linalg.norm(slope, axis=1)) + np.finfo(float).tiny
+    return slope, np.maximum(np.sqrt(residual / held * share), floor)
 
 
-def _slopes(
+def _moments(
     latent: np.ndarray, time: np.ndarray, index: np.ndarray, distance: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Weighted covariance of state and time, variance of time, variance of state, and the sum of squared weights."""
     reach = distance[:, -1:] + np.finfo(float).tiny
     weight = 1 - 0.9 * (distance / reach) ** 2
     weight /= weight.sum(1, keepdims=True)
@@ -51,10 +58,5 @@ def _slopes(
     tau = tau - (weight * tau).sum(1, keepdims=True)
     states = latent[index]
     states = states - np.einsum("nk,nkd->nd", weight, states)[:, None]
-    spread = (weight * tau**2).sum(1)
-    # A neighbourhood of almost one time tells nothing: the floor keeps its slope small and its error large.
-    spread = np.maximum(spread, 1e-4 * time.var())
-    slope = np.einsum("nk,nk,nkd->nd", weight, tau, states) / spread[:, None]
-    residual = states - tau[..., None] * slope[:, None]
-    variance = np.einsum("nk,nkd->n", weight, residual**2) / spread
-    return slope, np.sqrt(variance * (weight**2).sum(1))
+    together = np.einsum("nk,nk,nkd->nd", weight, tau, states)
+    return together, (weight * tau**2).sum(1), np.einsum("nk,nkd->n", weight, states**2), (weight**2).sum(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,20 +116,26 @@ class LatentODE(nn.Module):
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         stored = self.to_arrays()
-        save_file({k: np.ascontiguousarray(v) for k, v in stored["arrays"].items()}, folder / "model.safetensors")
+        save_file({k: np.asarray(v, order="C") for k, v in stored["arrays"].items()}, folder / "model.safetensors")
         (folder / "model.json").write_text(stored["config"])
 
     @classmethod
     def load(cls, path: str | Path) -> LatentODE:
         """Read a folder written by :meth:`save`."""
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         folder = Path(path)
         for name in ("model.json", "model.safetensors"):
             if not (folder / name).is_file():
                 raise ScnodeError(f"{folder / name} not found. Pass a folder written by LatentODE.save(path).")
-        config = (folder / "model.json").read_text()
-        return cls.from_arrays({"config": config, "arrays": load_file(folder / "model.safetensors")})
+        try:
+            config, arrays = (folder / "model.json").read_text(), load_file(folder / "model.safetensors")
+        except (SafetensorError, UnicodeDecodeError) as error:
+            raise ScnodeError(
+                f"{folder} holds a damaged model ({error}). Write it again with model.save(path)."
+            ) from error
+        return cls.from_arrays({"config": config, "arrays": arrays})
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -143,16 +150,15 @@ class LatentODE(nn.Module):
 
     @classmethod
     def _from_config(cls, config: dict[str, Any], arrays: dict[str, np.ndarray]) -> LatentODE:
-        hidden, n_members = config["field"]["hidden"], config["field"]["n_members"]
-        # Shapes are read from the arrays first: a crafted configuration must not allocate beyond what is stored.
-        first = arrays["field.weights.0"].shape
-        if first != (n_members, config["n_latent"], hidden[0]) or len(hidden) + 1 != sum(
-            "weights" in k for k in arrays
-        ):
+        # A crafted configuration must not allocate beyond what is stored, so shapes are compared first.
+        if {name: value.shape for name, value in arrays.items()} != _shapes(config):
             raise ScnodeError(
                 "The stored model's arrays do not fit its configuration. Refit with scnode.tl.fit(adata)."
             )
-        field = MLPField(config["n_latent"], hidden=hidden, n_members=n_members)
+        broken = [name for name, value in arrays.items() if not np.isfinite(value).all()]
+        if broken:
+            raise ScnodeError(f"The stored model is not finite in {broken}. Refit with scnode.tl.fit(adata).")
+        field = MLPField(config["n_latent"], hidden=config["field"]["hidden"], n_members=config["field"]["n_members"])
         encoder = None
         if config["encoder"] == "pca":
             mean, components = (torch.from_numpy(arrays[f"encoder.{k}"].copy()) for k in ("mean", "components"))
@@ -164,3 +170,17 @@ class LatentODE(nn.Module):
             transform=config["transform"],
             use_rep=config["use_rep"],
         )
+
+
+def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shape of every array that a configuration speaks of."""
+    n_latent, n_members, n_genes = config["n_latent"], config["field"]["n_members"], len(config["genes"])
+    shapes: dict[str, tuple[int, ...]] = {"field.center": (n_latent,), "field.scale": (), "field.speed": ()}
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise((n_latent, *config["field"]["hidden"], n_latent))):
+        shapes |= {
+            f"field.weights.{i}": (n_members, fan_in, fan_out),
+            f"field.biases.{i}": (n_members, 1, fan_out),
+        }
+    if config["encoder"] == "pca":
+        shapes |= {"encoder.mean": (n_genes,), "encoder.components": (n_genes, n_latent)}
+    return shapes

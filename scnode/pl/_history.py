@@ -86,5 +86,5 @@ def history(
         if number + 1 < len(stages):
             ax.axvline(begin + 0.5, color="0.8", linewidth=0.8)
     ax.set(xlabel="epoch", ylabel="loss", yscale="log")
-    ax.legend(frameon=False, loc="center right")
+    ax.legend(frameon=False)
     return finish(ax, title=title, show=show, return_fig=return_fig)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,16 +26,21 @@ def fit(
     *,
     pseudotime_key: str | None = None,
     velocity_key: str | None = None,
+    time_key: str | None = None,
+    lineage_key: str | None = None,
     weights: Mapping[str, float] | None = None,
     use_rep: str | None = None,
     layer: str | None = None,
     n_latent: int | None = None,
+    batch_key: str | None = None,
     field: str = "mlp",
+    noise: bool = False,
     n_members: int = 5,
     solver: str = "auto",
     gradient: str = "auto",
     rtol: float = 1e-3,
     atol: float = 1e-4,
+    holdout: Sequence[float] | None = None,
     max_epochs: int | None = None,
     batch_size: int = 512,
     lr: float = 3e-3,
@@ -61,6 +66,8 @@ def fit(
         `obs` column with a pseudotime.
     velocity_key
         Layer with a gene velocity, or `obsm` entry with a velocity in the latent space.
+    time_key, lineage_key, batch_key, noise, holdout
+        Not available in this version; naming one is an error.
     weights
         Factor by source, ``{"pseudotime": 1.0, "velocity": 1.0}``.
     use_rep
@@ -93,7 +100,8 @@ def fit(
     AnnData or None
         Writes ``obsm["X_scnode"]`` (cell, latent), ``obsm["velocity_scnode"]`` (cell, latent; per unit of the clock),
         ``obs["scnode_time"]`` the clock in [0, 1], ``obs["scnode_velocity_sd"]`` the ensemble's root mean square
-        deviation, and ``uns["scnode"]`` with `params`, `history`, `report`, `model` and `version`.
+        deviation, and ``uns["scnode"]`` with `params`, `history`, `report` (`evidence`, the
+        `share` of each source in the mix, and the `agreement` of each pair by cell), `model` and `version`.
 
     Raises
     ------
@@ -109,6 +117,9 @@ def fit(
     from scnode.tl._space import build_space
 
     params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "rng", "build_space", "trainer_kwargs"}}
+    _refuse_unavailable(
+        time_key=time_key, lineage_key=lineage_key, batch_key=batch_key, noise=noise or None, holdout=holdout
+    )
     _check_options(field=field, n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
     check_cells(adata)
     source = np.random.default_rng(rng)
@@ -130,6 +141,20 @@ def fit(
     report = {"evidence": sources, "share": target.share, "agreement": target.agreement}
     _write(result, Keys(key_added), model, space.latent, clock, params=params, history=history, report=report)
     return result if copy else None
+
+
+def _refuse_unavailable(**options: object) -> None:
+    """An option that is accepted and ignored would be believed."""
+    mend = {
+        "time_key": "Pass numeric days as pseudotime_key=, which regresses the state on them locally.",
+        "lineage_key": "Leave it out.",
+        "batch_key": "Correct batches first and pass the corrected embedding as use_rep=.",
+        "noise": "Leave it out; the field is then the drift alone.",
+        "holdout": "Fit a subset: scnode.tl.fit(adata[kept].copy()).",
+    }
+    for name, value in options.items():
+        if value is not None:
+            raise ScnodeError(f"{name}={value!r} is not available in this version. {mend[name]}")
 
 
 def _check_options(*, field: str, **numbers: float | None) -> None:
@@ -166,9 +191,12 @@ def _evidence(
     pace = max(float((needed * shown).sum() / (needed**2).sum()), 1e-6)
     if sources[0].clock is None:
         target = replace(target, velocity=target.velocity / pace)
-    for pair, value in target.agreement.items():
-        if value < 0:
-            logger.warning("%s contradict each other: mean cosine %.2f.", pair.replace("|", " and "), value)
+    for pair, cosines in target.agreement.items():
+        names, mean = pair.replace("|", " and "), float(np.nanmean(cosines))
+        if mean < 0:
+            logger.warning("%s contradict each other: mean cosine %.2f.", names, mean)
+        else:
+            logger.info("Agreement of %s: mean cosine %.2f.", names, mean)
     return target, clock, [s.source for s in sources]
 
 

@@ -20,6 +20,8 @@ class BestState(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compare with the best so far."""
+        if trainer.sanity_checking:
+            return
         loss = float(trainer.callback_metrics["validation_loss"])
         if loss < self.loss:
             self.loss, self.state = loss, copy.deepcopy(pl_module.state_dict())

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import signal
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from scnode._settings import settings
+from scnode._errors import SolverError
+from scnode._settings import logger, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from scnode.nn import MLPField
 
@@ -68,17 +72,18 @@ def fit_field(
     )
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     data = CellData(tensors, train=train, validation=validation, batch_size=batch_size, generator=generator)
-    polish_epochs = max(1, round(_POLISH * max_epochs))
-    history = _stage("regression", field, data, max_epochs=max_epochs, lr=lr, options=trainer_options)
-    history += _stage(
-        "polish",
-        field,
-        data,
-        max_epochs=polish_epochs,
-        lr=lr / 5,
-        options=trainer_options,
-        solve_options=dict(solve_options),
-    )
+    history, interrupted = _stage("regression", field, data, max_epochs=max_epochs, lr=lr, options=trainer_options)
+    if interrupted:
+        return history
+    regressed = copy.deepcopy(field.state_dict())
+    solve, epochs = dict(solve_options), max(1, round(_POLISH * max_epochs))
+    try:
+        history += _stage(
+            "polish", field, data, max_epochs=epochs, lr=lr / 5, options=trainer_options, solve_options=solve
+        )[0]
+    except (SolverError, KeyboardInterrupt) as error:
+        field.cpu().load_state_dict(regressed)
+        logger.warning("The polish is left out and the regressed field kept: %s", error or "interrupted")
     return history
 
 
@@ -112,34 +117,59 @@ def _stage(
     lr: float,
     options: Mapping[str, Any],
     solve_options: dict[str, object] | None = None,
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], bool]:
+    """Train, keep the best state, and return the history and whether the user interrupted."""
     import lightning as L
 
     from scnode.train._callbacks import BestState
     from scnode.train._module import FieldModule
 
-    module = FieldModule(field, lr=lr, solve_options=solve_options)
-    best = BestState(stage)
+    module, best = FieldModule(field, lr=lr, solve_options=solve_options), BestState(stage)
     stop = L.pytorch.callbacks.EarlyStopping("validation_loss", patience=_PATIENCE)
-    quiet = logging.getLogger("lightning.pytorch")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
+    given = dict(options)
+    callbacks = [best, stop, *given.pop("callbacks", [])]
+    defaults = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "enable_progress_bar": settings.progress,
+        "gradient_clip_val": 1.0,
+    }
+    with _quiet_lightning():
+        trainer = L.Trainer(max_epochs=max_epochs, callbacks=callbacks, **(defaults | given))
+        interrupted = _run(trainer, module, data)
+    if interrupted:
+        if best.state is None:
+            raise KeyboardInterrupt
+        logger.warning("Interrupted after %d epochs of the %s: its best state is kept.", len(best.history), stage)
+    best.restore(module)
+    field.cpu()
+    return best.history, interrupted
+
+
+def _run(trainer: Any, module: Any, data: Any) -> bool:
+    """Fit, and say whether the user interrupted."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data)
+    except SystemExit:
+        # Lightning turns Ctrl-C into an exit of the whole process and leaves the signal ignored.
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, handler)
+        return True
+    return False
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's advice on hardware and loaders, which is not the user's to follow here."""
+    talk = logging.getLogger("lightning.pytorch")
+    level = talk.level
+    talk.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
-            trainer = L.Trainer(
-                max_epochs=max_epochs,
-                callbacks=[best, stop],
-                logger=False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-                enable_progress_bar=settings.progress,
-                gradient_clip_val=1.0,
-                **options,
-            )
-            trainer.fit(module, datamodule=data)
+            yield
     finally:
-        quiet.setLevel(level)
-    best.restore(module)
-    field.cpu()
-    return best.history
+        talk.setLevel(level)

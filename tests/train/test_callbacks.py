@@ -1,0 +1,53 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from scnode.train._callbacks import BestState
+
+
+def run(losses):
+    """A module whose only weight is the number of the epoch, watched by the callback."""
+    module, best = torch.nn.Linear(1, 1, bias=False), BestState("polish")
+    for epoch, loss in enumerate(losses):
+        torch.nn.init.constant_(module.weight, float(epoch))
+        trainer = SimpleNamespace(
+            sanity_checking=False,
+            current_epoch=epoch,
+            callback_metrics={"train_loss": torch.tensor(2.0), "validation_loss": loss},
+        )
+        best.on_validation_end(trainer, module)
+        best.on_train_epoch_end(trainer, module)
+    best.restore(module)
+    return module.weight.item(), best
+
+
+@pytest.mark.parametrize(
+    ("losses", "epoch"),
+    [
+        ([3.0, 1.0, 2.0], 1),
+        ([1.0, 2.0, 3.0], 0),
+        ([3.0, 2.0, 1.0], 2),
+        ([2.0, 2.0], 0),
+        ([2.0, float("nan")], 0),
+        ([float("nan"), float("nan")], 1),
+    ],
+    ids=["middle", "first", "last", "tie", "nan after", "nan throughout"],
+)
+def test_the_state_of_the_lowest_validation_loss_comes_back(losses, epoch):
+    assert run(losses)[0] == epoch
+
+
+def test_every_epoch_is_recorded():
+    history = run([3.0, 1.0])[1].history
+    assert history == [
+        {"stage": "polish", "epoch": 0, "train_loss": 2.0, "validation_loss": 3.0},
+        {"stage": "polish", "epoch": 1, "train_loss": 2.0, "validation_loss": 1.0},
+    ]
+
+
+def test_the_rehearsal_before_training_is_not_an_epoch():
+    module, best = torch.nn.Linear(1, 1), BestState("regression")
+    best.on_validation_end(SimpleNamespace(sanity_checking=True, callback_metrics={"validation_loss": 0.0}), module)
+    assert best.state is None
+    assert not best.history

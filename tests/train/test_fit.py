@@ -1,0 +1,100 @@
+import lightning as L
+import numpy as np
+import pytest
+import torch
+
+from scnode.nn import MLPField
+from scnode.train import Examples, fit_field
+
+A = np.array([[-0.5, 1.0], [-1.0, -0.5]])
+
+
+def spiral(n=400):
+    latent = np.random.default_rng(0).uniform(-1, 1, (n, 2))
+    velocity = latent @ A.T
+    times = np.tile([0.0, 0.1, 0.2], (n, 1))
+    turn = torch.matrix_exp(torch.tensor(0.1 * A)).numpy()
+    paths = np.stack([latent, latent @ turn.T, latent @ (turn @ turn).T], axis=1)
+    return Examples(latent, velocity, np.ones(n), latent, velocity, paths, times)
+
+
+def fit(callbacks=(), seed=0, **options):
+    torch.set_num_threads(1)
+    field = MLPField(2, hidden=(32, 32), n_members=3, generator=torch.Generator().manual_seed(0))
+    history = fit_field(
+        field,
+        spiral(),
+        **{"max_epochs": 150, "batch_size": 100, "lr": 5e-3} | options,
+        solve_options={"rtol": 1e-3, "atol": 1e-4},
+        trainer_options={"accelerator": "cpu", "callbacks": list(callbacks)},
+        rng=np.random.default_rng(seed),
+    )
+    return field, history
+
+
+def velocity(field, states):
+    with torch.no_grad():
+        return field.members(torch.zeros(()), torch.as_tensor(states, dtype=torch.float32)).numpy()
+
+
+def test_learns_a_linear_field_and_disagrees_far_from_it():
+    field, history = fit()
+    states = np.random.default_rng(1).uniform(-0.9, 0.9, (100, 2))
+    members = velocity(field, states)
+    error = np.linalg.norm(members.mean(0) - states @ A.T, axis=1)
+    assert error.mean() < 0.05 * np.linalg.norm(states @ A.T, axis=1).mean()
+    far = velocity(field, 5 * states / np.linalg.norm(states, axis=1, keepdims=True))
+    assert far.std(0).mean() > 5 * members.std(0).mean()
+    assert [h["stage"] for h in history] == sorted((h["stage"] for h in history), reverse=True)
+    assert {"stage", "epoch", "train_loss", "validation_loss"} == set(history[0])
+
+
+class Spoil(L.Callback):
+    """Ruin the weights at the start of one epoch of one stage."""
+
+    def __init__(self, epoch, *, polish):
+        self.epoch, self.polish = epoch, polish
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == self.epoch and (pl_module.solve_options is not None) == self.polish:
+            for parameter in pl_module.parameters():
+                parameter.data.add_(10.0)
+
+
+def test_the_best_state_is_kept():
+    field, history = fit([Spoil(15, polish=False)], max_epochs=16)
+    assert history[15]["validation_loss"] > 10 * min(h["validation_loss"] for h in history[:15])
+    known = spiral()
+    assert np.square(velocity(field, known.latent) - known.velocity).mean() < 0.5 * np.square(known.velocity).mean()
+
+
+def test_a_field_that_cannot_be_solved_in_the_polish_stays_as_regressed(caplog):
+    field, history = fit([Spoil(0, polish=True)], max_epochs=16)
+    assert {h["stage"] for h in history} == {"regression"}
+    assert "regressed field kept" in caplog.text
+    assert np.abs(velocity(field, spiral().latent)).max() < 10
+
+
+@pytest.mark.parametrize("epoch", [0, 5])
+def test_an_interruption_keeps_the_best_state_so_far(epoch):
+    class Interrupt(L.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == epoch:
+                raise KeyboardInterrupt
+
+    if epoch == 0:
+        with pytest.raises(KeyboardInterrupt):
+            fit([Interrupt()], max_epochs=16)
+        return
+    field, history = fit([Interrupt()], max_epochs=16)
+    assert len(history) == 5
+    assert {h["stage"] for h in history} == {"regression"}
+    whole, _ = fit(max_epochs=5)
+    assert velocity(field, spiral().latent).shape == velocity(whole, spiral().latent).shape
+
+
+def test_same_generator_same_weights():
+    (one, _), (two, _), (other, _) = fit(max_epochs=2), fit(max_epochs=2), fit(max_epochs=2, seed=1)
+    states = spiral().latent[:5]
+    np.testing.assert_array_equal(velocity(one, states), velocity(two, states))
+    assert (velocity(one, states) != velocity(other, states)).any()
