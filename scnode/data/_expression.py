@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 TARGET_SUM = 1e4
+# log1p of counts per 10,000 cannot exceed the first; no logarithm of expression reaches the second.
+_LARGEST_LOG = float(np.log1p(TARGET_SUM)) + 0.1
+_NO_LOG = 100.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ def read_expression(adata: AnnData, *, layer: str | None = None) -> Expression:
     matrix = as_csr(adata.X if layer is None else adata.layers[layer], where)
     size = np.asarray(matrix.sum(1)).ravel()
     if not _is_counts(matrix):
+        if matrix.nnz and matrix.data.max() > _NO_LOG:
+            raise ScnodeError(
+                f"{where} reaches {matrix.data.max():.4g} and is not whole: it looks normalised but not "
+                "log-transformed. Run scanpy.pp.log1p(adata), or pass layer= with counts."
+            )
         return Expression(matrix, np.asarray(adata.var_names, dtype=str), "none", size)
     if not (size > 0).all():
         empty = adata.obs_names[size == 0][:3].tolist()
@@ -75,6 +83,15 @@ def as_csr(matrix: Any, where: str) -> sp.csr_matrix:
     csr.eliminate_zeros()
     csr.sort_indices()
     return csr
+
+
+def check_linear(matrix: sp.csr_matrix, where: str) -> None:
+    """Counts or abundances, not their logarithms."""
+    if matrix.nnz and not _is_counts(matrix) and matrix.data.max() < _LARGEST_LOG:
+        raise ScnodeError(
+            f"{where} is not whole and nowhere above {matrix.data.max():.3g}: it looks log-transformed, and RNA "
+            "velocity needs counts. Put the counts back into the layer."
+        )
 
 
 def log_normalise(counts: sp.csr_matrix, size: np.ndarray) -> sp.csr_matrix:

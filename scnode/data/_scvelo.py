@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from scnode._errors import ScnodeError
 from scnode._validation import near
-from scnode.data._expression import as_csr
+from scnode.data._expression import as_csr, check_linear
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -75,6 +75,7 @@ def _private_copy(adata: AnnData) -> AnnData:
                 "and 'unspliced', as velocyto or alevin-fry write them."
             )
         layers[name] = as_csr(adata.layers[name], f"adata.layers[{name!r}]")
+    check_linear(layers["spliced"], "adata.layers['spliced']")
     if min(adata.shape) < 3:
         raise ScnodeError(f"adata has shape {adata.shape}: RNA velocity needs more cells and genes. Pass all of them.")
     total = np.asarray(layers["spliced"].sum(1)).ravel()

@@ -34,7 +34,7 @@ def surroundings(
     from sklearn.neighbors import NearestNeighbors
 
     near = neighbors.first(_N_NEAREST + 1)
-    usual = float(np.quantile(near.distance[:, 1:].mean(1), 0.99))
+    usual = float(np.quantile(near.distance[:, 1:].mean(1), 0.99)) + np.finfo(float).tiny
     speed = np.linalg.norm(velocity, axis=1, keepdims=True)
     heading = np.divide(velocity, speed, out=np.zeros_like(velocity), where=speed > 0)
     around = rng.standard_normal(latent.shape)

@@ -188,7 +188,7 @@ def _evidence(
     square = np.maximum((target.velocity**2).sum(1, keepdims=True), np.finfo(float).tiny)
     needed = np.einsum("nkd,nd->nk", move, target.velocity) / square
     shown = clock[near.index] - clock[:, None]
-    pace = max(float((needed * shown).sum() / (needed**2).sum()), 1e-6)
+    pace = max(float((needed * shown).sum() / max((needed**2).sum(), np.finfo(float).tiny)), 1e-6)
     if sources[0].clock is None:
         target = replace(target, velocity=target.velocity / pace)
     for pair, cosines in target.agreement.items():
@@ -247,6 +247,11 @@ def _write(
     states = torch.as_tensor(latent, dtype=torch.float32)
     with torch.no_grad():
         velocity, sd = model.velocity(states)
+    if not torch.isfinite(velocity).all():
+        raise ScnodeError(
+            "The fitted field is not finite: the evidence is degenerate, as with most cells identical. Drop duplicated "
+            "cells, or lower lr=."
+        )
     adata.obsm[keys.latent] = states.numpy()
     adata.obsm[keys.velocity] = velocity.numpy()
     adata.obs[keys.time] = clock

@@ -45,6 +45,11 @@ def build_space(adata: AnnData, *, use_rep: str | None, layer: str | None, n_lat
         if n_latent is not None and n_latent > latent.shape[1]:
             raise ScnodeError(f"n_latent={n_latent} exceeds the {latent.shape[1]} columns of {use_rep!r}. Pass less.")
         latent = latent[:, :n_latent]
+        if latent.shape[1] >= adata.n_obs:
+            raise ScnodeError(
+                f"{adata.n_obs} cells cannot span the {latent.shape[1]} dimensions of {use_rep!r}. "
+                f"Pass n_latent={adata.n_obs - 1} or less, or more cells."
+            )
         return FitSpace(latent, Space(latent, _neighbors(latent)), use_rep=use_rep)
     expression = read_expression(adata, layer=layer)
     most = min(adata.n_obs, adata.n_vars) - 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, TRANSITIONS, Keys
 from scnode.data import Neighbors
 from scnode.model import stored_model
@@ -37,13 +38,15 @@ def transition_matrix(
     Raises
     ------
     ScnodeError
-        No fitted model.
+        No fitted model, or no neighbours to move to.
 
     References
     ----------
     :cite:p:`Bergen2020`, :cite:p:`Lange2022`
     """
     stored_model(adata, key_added)
+    if not 1 <= n_neighbors < adata.n_obs:
+        raise ScnodeError(f"n_neighbors={n_neighbors} must be at least 1 and below the {adata.n_obs} cells. Pass such.")
     keys = Keys(key_added)
     latent, velocity = (np.asarray(adata.obsm[k], dtype=float) for k in (keys.latent, keys.velocity))
     result = adata.copy() if copy else adata

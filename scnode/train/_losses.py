@@ -83,4 +83,6 @@ def path_loss(
     ys = ode.solve(field.stacked, start, times.repeat(m, 1), **solve_options).ys  # type: ignore[arg-type]
     error = (ys.reshape(m, n, *ys.shape[1:]) - states)[:, :, 1:].square().sum((-1, -2))
     length = (states[:, 1:] - states[:, :1]).square().sum((-1, -2)).mean()
+    # A small last batch may hold dead ends only, whose paths have no length.
+    length = length.clamp_min(1e-8 * field.scale.square())
     return (weight * error).sum() / (weight.sum() * length)

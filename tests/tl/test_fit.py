@@ -79,6 +79,9 @@ def test_results_survive_a_file(fitted, tmp_path):
         ({"weights": {"pseudotime": -1.0}}, "positive"),
         ({"field": "magic"}, "'mlp'"),
         ({"lr": 0.0}, "must be positive"),
+        ({"time_key": "pseudotime"}, "pseudotime_key="),
+        ({"noise": True}, "not available"),
+        ({"batch_key": "b"}, "use_rep="),
     ],
 )
 def test_bad_options_name_the_mending_call_and_leave_adata(line, options, fix):
@@ -106,6 +109,13 @@ def broken(line, what):
         adata.X = adata.X - 5
     elif what == "nan x":
         adata.X[0, 0] = np.nan
+    elif what == "infinite time":
+        adata.obs.iloc[[3, 5], 0] = np.inf
+    elif what == "linear x":
+        adata.X = np.exp(4 * adata.X)
+    elif what == "log layers":
+        del adata.obs["pseudotime"]
+        adata.layers["spliced"] = adata.layers["unspliced"] = adata.X
     return adata
 
 
@@ -119,6 +129,9 @@ def broken(line, what):
         ("twins", ScnodeError, "obs_names_make_unique"),
         ("negative", ScnodeError, "negative"),
         ("nan x", ScnodeError, "NaN"),
+        ("infinite time", ScnodeError, "2 cells"),
+        ("linear x", ScnodeError, "scanpy.pp.log1p"),
+        ("log layers", ScnodeError, "needs counts"),
     ],
 )
 def test_bad_data_names_the_mending_call(line, what, error, fix):
@@ -126,3 +139,28 @@ def test_bad_data_names_the_mending_call(line, what, error, fix):
     with pytest.raises(error, match=fix):
         scnode.tl.fit(adata)
     assert "scnode" not in adata.uns
+
+
+def test_a_representation_with_more_columns_than_cells(line):
+    few = line[:3].copy()
+    few.obsm["wide"] = np.random.default_rng(0).normal(size=(3, 5))
+    with pytest.raises(ScnodeError, match="n_latent=2 or less"):
+        scnode.tl.fit(few, use_rep="wide")
+
+
+def test_a_wrong_length_of_use_rep_is_told(line):
+    adata = line.copy()
+    adata.obsm["text"] = np.full((200, 2), np.nan)
+    with pytest.raises(ScnodeError, match="not finite in 200 cells"):
+        scnode.tl.fit(adata, use_rep="text")
+
+
+def test_several_sources_are_mixed_and_their_agreement_is_kept_by_cell(line):
+    adata = line.copy()
+    scnode.tl.fit(adata, **FAST)
+    adata.obsm["other"] = -adata.obsm["velocity_scnode"]
+    scnode.tl.fit(adata, pseudotime_key="pseudotime", velocity_key="other", key_added="both", **FAST)
+    report = adata.uns["both"]["report"]
+    assert sum(report["share"].values()) == pytest.approx(1)
+    assert np.median(report["agreement"]["pseudotime|velocity"]) < -0.9
+    assert report["agreement"]["pseudotime|velocity"].shape == (200,)

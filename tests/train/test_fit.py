@@ -98,3 +98,17 @@ def test_same_generator_same_weights():
     states = spiral().latent[:5]
     np.testing.assert_array_equal(velocity(one, states), velocity(two, states))
     assert (velocity(one, states) != velocity(other, states)).any()
+
+
+def test_the_precision_of_a_cell_weighs_it_in_every_member():
+    from dataclasses import replace
+
+    from scnode.train._fit import _tensors
+
+    plain, weighed = (
+        _tensors(replace(spiral(), precision=p), 3, np.random.default_rng(0))[0]["weight"].numpy()
+        for p in (np.ones(400), np.arange(400.0))
+    )
+    np.testing.assert_allclose(weighed, plain * np.arange(400), rtol=1e-6)
+    assert plain.shape == (3, 400)
+    assert (plain[0] != plain[1]).any()

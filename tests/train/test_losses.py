@@ -48,3 +48,13 @@ def test_states_around_the_cells_count_for_a_tenth():
     one, two, three = (torch.tensor(v) for v in (1.0, 2.0, 3.0))
     assert float(LossTerms(one, two).total) == np.float32(1.2)
     assert float(LossTerms(one, two, three).total) == np.float32(4.2)
+
+
+def test_paths_without_length_have_a_finite_loss():
+    """A batch of dead ends only: everybody stays."""
+    field, states = MLPField(2, n_members=1, generator=torch.Generator().manual_seed(0)), torch.ones(1, 3, 2)
+    times = torch.tensor([[0.0, 1e-4, 2e-4]])
+    loss = path_loss(field, times, states, torch.ones(1, 1), solve_options={})
+    loss.backward()
+    assert loss > 0
+    assert all(torch.isfinite(p.grad).all() for p in field.parameters())

@@ -1,0 +1,82 @@
+"""The whole way on cells of known truth, and on real cells where SCNODE_DATA names their folder."""
+
+import os
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+
+import scnode
+from scnode.data import Neighbors
+from scnode.metrics import bootstrap_mean, cosine
+
+pytestmark = pytest.mark.slow
+REAL = pytest.mark.skipif("SCNODE_DATA" not in os.environ, reason="SCNODE_DATA does not name the data folder")
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    adata = scnode.datasets.bifurcation(rng=11)
+    scnode.tl.fit(adata)
+    return adata
+
+
+def test_velocity_from_counts_comes_near_the_ceiling_that_they_allow(simulated):
+    truth = scnode.datasets.true_velocity(simulated)
+    speed = np.linalg.norm(truth, axis=1)
+    fast = speed >= np.median(speed)
+    smooth = Neighbors.of(simulated.obsm["X_scnode"].astype(float), k=30).mean(truth)
+    ceiling = cosine(smooth, truth)[fast].mean()
+    assert cosine(simulated.obsm["velocity_scnode"], truth)[fast].mean() > 0.94 * ceiling
+
+
+@pytest.mark.parametrize(("gene", "lost", "won"), [("FateA_TF1", "FateA", "FateB"), ("FateB_TF1", "FateB", "FateA")])
+def test_knocking_out_a_master_costs_its_fate(simulated, gene, lost, won):
+    scnode.tl.perturb(simulated, {gene: 0.0}, groupby="clusters", groups=["FateA", "FateB"], name=gene, overwrite=True)
+    table = scnode.get.perturbation(simulated, gene).set_index("fate")
+    assert table.loc[lost, "ci_high"] < 0 < table.loc[won, "ci_low"]
+    assert table.loc[lost, "perturbed"] < 0.3
+    assert table["qvalue"].max() < 0.05
+
+
+def real(name):
+    return ad.read_h5ad(Path(os.environ["SCNODE_DATA"]) / name)
+
+
+def ends(adata, start, t):
+    """Group of the nearest cell of every end."""
+    out = scnode.tl.trajectories(adata, start={"clusters": [start]}, t=t, n_steps=2, copy=True)
+    states = out.uns["scnode"]["trajectories"]["latent"][:, 0, -1]
+    distance = ((states[:, None] - adata.obsm["X_scnode"]) ** 2).sum(-1)
+    return adata.obs["clusters"].to_numpy(dtype=str)[distance.argmin(1)]
+
+
+@REAL
+@pytest.mark.parametrize("name", ["pancreas_739cells_7192genes.h5ad", "pancreas_endocrinogenesis.h5ad"])
+def test_pancreas_flows_from_ductal_to_endocrine(name):
+    adata = real(name)
+    scnode.tl.fit(adata)
+    latent, groups = adata.obsm["X_scnode"].astype(float), adata.obs["clusters"].to_numpy(dtype=str)
+    near = Neighbors.of(latent, k=31).index[:, 1:]
+    for here, there in [
+        ("Ductal", "Ngn3 low EP"),
+        ("Ngn3 low EP", "Ngn3 high EP"),
+        ("Ngn3 high EP", "Pre-endocrine"),
+    ] + [("Pre-endocrine", group) for group in ("Alpha", "Beta", "Delta")]:
+        pairs = [(i, j) for i in np.flatnonzero(groups == here) for j in near[i] if groups[j] == there]
+        i, j = np.array(pairs).T
+        _, low, _ = bootstrap_mean(cosine(latent[j] - latent[i], adata.obsm["velocity_scnode"][i]))
+        assert low > 0, (here, there)
+    endocrine = np.isin(ends(adata, "Ductal", 2.0), ["Pre-endocrine", "Alpha", "Beta", "Delta", "Epsilon"])
+    assert endocrine.mean() > 0.7
+
+
+@REAL
+def test_myeloid_progenitors_reach_both_branches():
+    adata = real("paul15_myeloid.h5ad")
+    scnode.tl.fit(adata)
+    assert "monocle_pseudotime" in adata.uns["scnode"]["report"]["evidence"][0]
+    reached = ends(adata, "Multipotent progenitors", 1.0)
+    assert np.isin(reached, ["Erythrocyte", "Megakaryocytes"]).mean() > 0.2
+    assert np.isin(reached, ["Monocytes", "Neutrophils", "Basophils", "GMP"]).mean() > 0.2
