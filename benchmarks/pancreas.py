@@ -15,7 +15,7 @@ import scvelo as scv
 from _table import publish
 
 import scnode
-from scnode.data import Neighbors
+from scnode.data import Neighbors, Support
 
 FILES = {"739 cells": "pancreas_739cells_7192genes.h5ad", "3696 cells": "pancreas_endocrinogenesis.h5ad"}
 EDGES = [
@@ -106,8 +106,7 @@ def end_shares(adata: ad.AnnData, t: float) -> dict[str, float]:
     ends = out.uns["scnode"]["trajectories"]["latent"][:, 0, -1]
     latent, groups = adata.obsm["X_scnode"], adata.obs["clusters"].to_numpy(dtype=str)
     names, code = np.unique(groups, return_inverse=True)
-    distance = ((ends[:, None] - latent[None]) ** 2).sum(-1)
-    nearest = np.argpartition(distance, 15, axis=1)[:, :15]
+    nearest = Support(latent).nearest(ends)[1]
     votes = np.stack([(code[nearest] == i).sum(1) for i in range(len(names))], axis=1).argmax(1)
     share = np.bincount(votes, minlength=len(names)) / len(ends)
     return {str(name): float(s) for name, s in zip(names, share, strict=True) if s > 0}

@@ -10,7 +10,7 @@ import numpy as np
 from _table import publish
 
 import scnode
-from scnode.data import Neighbors
+from scnode.data import Support
 
 ROOT = "Multipotent progenitors"
 BRANCHES = {
@@ -46,12 +46,11 @@ def branch_shares(adata: ad.AnnData, t: float) -> list[str]:
     out = scnode.tl.trajectories(adata, start={"clusters": [ROOT]}, t=t, n_steps=2, copy=True)
     ends = out.uns["scnode"]["trajectories"]["latent"][:, 0, -1].astype(float)
     latent, groups = adata.obsm["X_scnode"].astype(float), adata.obs["clusters"].to_numpy(dtype=str)
-    usual = np.quantile(Neighbors.of(latent, k=16).distance[:, 1:].mean(1), 0.99)
-    distance = np.linalg.norm(ends[:, None] - latent[None], axis=-1)
-    nearest = np.argsort(distance, axis=1)[:, :15]
+    support = Support(latent)
+    distance, nearest = support.nearest(ends)
     names, code = np.unique(groups, return_inverse=True)
     votes = names[np.stack([(code[nearest] == i).sum(1) for i in range(len(names))], axis=1).argmax(1)]
-    far = np.take_along_axis(distance, nearest, axis=1).mean(1) > usual
+    far = support.excess(distance) > 0
     shares = [np.isin(votes, types).mean() for types in (*BRANCHES.values(), [ROOT])]
     return [f"{s:.0%}" for s in (*shares, far.mean())]
 

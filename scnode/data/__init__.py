@@ -7,12 +7,14 @@ from ._mix import Target, mix
 from ._neighbors import Neighbors
 from ._paths import draw_paths
 from ._scvelo import compute_velocity
+from ._support import Support
 from ._surroundings import surroundings
 
 __all__ = [
     "Evidence",
     "Expression",
     "Neighbors",
+    "Support",
     "Target",
     "compute_velocity",
     "draw_paths",

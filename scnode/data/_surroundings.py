@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from scnode.data._neighbors import Neighbors
+from scnode.data._support import Support
 
-_N_NEAREST = 15
 _REACH = 3.0
 
 
 def surroundings(
-    latent: np.ndarray, velocity: np.ndarray, neighbors: Neighbors, *, rng: np.random.Generator
+    latent: np.ndarray, velocity: np.ndarray, *, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""States around the cells, one for each, and a velocity there that returns to the data.
 
@@ -31,10 +27,7 @@ def surroundings(
     tuple
         States and velocities, both (cell, latent).
     """
-    from sklearn.neighbors import NearestNeighbors
-
-    near = neighbors.first(_N_NEAREST + 1)
-    usual = float(np.quantile(near.distance[:, 1:].mean(1), 0.99)) + np.finfo(float).tiny
+    support = Support(latent)
     speed = np.linalg.norm(velocity, axis=1, keepdims=True)
     heading = np.divide(velocity, speed, out=np.zeros_like(velocity), where=speed > 0)
     around = rng.standard_normal(latent.shape)
@@ -42,9 +35,9 @@ def surroundings(
     # Outflow leaves along the velocity, noise in any direction: both are covered.
     away = np.where(rng.random((len(latent), 1)) < 0.5, heading, 0.0) + around
     away /= np.linalg.norm(away, axis=1, keepdims=True)
-    states = latent + away * usual * rng.uniform(0.0, _REACH, (len(latent), 1))
-    distance, index = NearestNeighbors(n_neighbors=near.index.shape[1] - 1).fit(latent).kneighbors(states)
+    states = latent + away * support.usual * rng.uniform(0.0, _REACH, (len(latent), 1))
+    distance, index = support.nearest(states)
     back = latent[index].mean(1) - states
     back /= np.linalg.norm(back, axis=1, keepdims=True) + np.finfo(float).tiny
-    excess = np.clip(distance.mean(1, keepdims=True) / usual - 1, 0.0, 1.0)
-    return states, velocity[index].mean(1) + 2 * np.sqrt((speed**2).mean()) * excess * back
+    pull = 2 * np.sqrt((speed**2).mean()) * np.minimum(support.excess(distance), 1.0)
+    return states, velocity[index].mean(1) + pull[:, None] * back

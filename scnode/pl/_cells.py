@@ -12,7 +12,7 @@ from scnode._validation import near
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 
 def embedding(adata: AnnData, basis: str) -> np.ndarray:
@@ -67,7 +67,7 @@ def new_axes(ax: Axes | None) -> Axes:
     return ax if ax is not None else plt.subplots(figsize=(6, 5), constrained_layout=True)[1]
 
 
-def finish(ax: Axes, *, title: str | None, show: bool | None, return_fig: bool) -> Axes | Figure | None:
+def finish(ax: Axes, *, title: str | None, show: bool | None, return_fig: bool) -> Axes | Figure | SubFigure | None:
     """Title, then the figure, the axes, or a window."""
     import matplotlib.pyplot as plt
     import scanpy as sc
@@ -75,7 +75,7 @@ def finish(ax: Axes, *, title: str | None, show: bool | None, return_fig: bool) 
     if title is not None:
         ax.set_title(title)
     if return_fig:
-        return ax.get_figure()  # type: ignore[return-value]
+        return ax.figure
     if show or (show is None and sc.settings.autoshow):
         plt.show()
         return None

@@ -14,7 +14,7 @@ from scnode.pl._cells import finish, new_axes
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 
 def history(
@@ -26,7 +26,7 @@ def history(
     show: bool | None = None,
     return_fig: bool = False,
     **kwargs: Any,
-) -> Axes | Figure | None:
+) -> Axes | Figure | SubFigure | None:
     """Training and validation loss by epoch, with the state that was kept.
 
     Parameters

@@ -8,16 +8,15 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode.data import Support
 from scnode.pl._cells import draw_cells, embedding, finish, new_axes
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
-_N_NEAREST = 15
-_FAR = 0.99
 _FADED = 0.15
 
 
@@ -39,7 +38,7 @@ def trajectories(
     show: bool | None = None,
     return_fig: bool = False,
     **kwargs: Any,
-) -> Axes | Figure | None:
+) -> Axes | Figure | SubFigure | None:
     """Trajectories over an embedding, coloured by time; circles are starts and crosses are ends.
 
     A state is drawn at the weighted mean position of its 15 nearest cells in the latent space. Where it is farther
@@ -107,7 +106,7 @@ def trajectories(
     ax.scatter(starts[:, 0], starts[:, 1], s=12, c="white", edgecolors="black", linewidths=0.7, zorder=4)
     ax.scatter(ends[:, 0], ends[:, 1], s=22, c="black", marker="X", linewidths=0, zorder=4)
     ax.set(xlim=limits[0], ylim=limits[1])
-    bar = ax.get_figure().colorbar(_time_scale(t, cmap), ax=ax, shrink=0.5, pad=0.02)  # type: ignore[union-attr]
+    bar = ax.figure.colorbar(_time_scale(t, cmap), ax=ax, shrink=0.5, pad=0.02)
     bar.set_label("time (clock)")
     return finish(ax, title=title, show=show, return_fig=return_fig)
 
@@ -116,21 +115,16 @@ def _place(
     adata: AnnData, position: np.ndarray, stored: dict[str, Any], keys: Keys, n_trajectories: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions (trajectory, step, 2), and whether each state lies among cells (trajectory, step)."""
-    from sklearn.neighbors import NearestNeighbors
-
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)
     states = np.asarray(stored["latent"], dtype=float)
     states = states.reshape(-1, *states.shape[2:])
     chosen = np.unique(np.linspace(0, len(states) - 1, min(n_trajectories, len(states))).round().astype(int))
     states = states[chosen]
-    search = NearestNeighbors(n_neighbors=min(_N_NEAREST, len(latent) - 1)).fit(latent)
-    usual = np.quantile(search.kneighbors()[0].mean(1), _FAR)
-    distance, index = search.kneighbors(states.reshape(-1, latent.shape[1]))
-    weight = np.exp(-((distance / distance[:, -1:]) ** 2) * 2)
-    weight /= weight.sum(1, keepdims=True)
-    placed = np.einsum("sk,skd->sd", weight, position[index])
-    shape = states.shape[:2]
-    return placed.reshape(*shape, 2), (distance.mean(1) <= usual).reshape(shape)
+    support = Support(latent)
+    distance, index = support.nearest(states)
+    weight = np.exp(-((distance / distance[..., -1:]) ** 2) * 2)
+    weight /= weight.sum(-1, keepdims=True)
+    return np.einsum("tsk,tskd->tsd", weight, position[index]), support.excess(distance) == 0
 
 
 def _time_scale(t: np.ndarray, cmap: str | Colormap) -> Any:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 _N_GRID = 42
 _FAINTEST = 0.12
@@ -40,7 +40,7 @@ def velocity_embedding_stream(
     show: bool | None = None,
     return_fig: bool = False,
     **kwargs: Any,
-) -> Axes | Figure | None:
+) -> Axes | Figure | SubFigure | None:
     r"""Streamlines of the fitted velocity over an embedding.
 
     Lines are drawn only where there are cells. Their opacity is the trust :math:`1/(1 + (\sigma/\|v\|)^2)`, with
@@ -129,7 +129,7 @@ def velocity_embedding_grid(
     show: bool | None = None,
     return_fig: bool = False,
     **kwargs: Any,
-) -> Axes | Figure | None:
+) -> Axes | Figure | SubFigure | None:
     """Arrows of the fitted velocity on a grid over an embedding.
 
     Arrows stand only where there are cells, and fade as :func:`velocity_embedding_stream` does.

@@ -223,7 +223,7 @@ def _train(
     # A walker that could not go on stays, and a solver's clock must not: the extra time is negligible.
     steps = np.maximum(np.diff(times, axis=1), 1e-4)
     times = np.concatenate([np.zeros((len(times), 1)), np.minimum(steps, np.quantile(steps, 0.95)).cumsum(1)], axis=1)
-    around = surroundings(space.latent, target.velocity, near, rng=rng)
+    around = surroundings(space.latent, target.velocity, rng=rng)
     examples = Examples(space.latent, target.velocity, target.precision, *around, smooth[index], times)
     return fit_field(model.field, examples, rng=rng, **options)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._validation import near
+from scnode.data import Support
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 _N_VOTES = 15
 _N_RESAMPLES = 1000
-_FAR = 0.99
 
 
 def terminal_groups(adata: AnnData, groupby: str, groups: Sequence[str] | None) -> np.ndarray:
@@ -54,7 +54,7 @@ def outcome_table(latent: np.ndarray, terminal: np.ndarray, control: np.ndarray,
     from scipy.stats import false_discovery_control
 
     ends = [label_states(latent, terminal, arm) for arm in (control, perturbed)]
-    far = _far_from(latent, perturbed)
+    far = Support(latent).misses(perturbed)
     rng = np.random.default_rng(0)
     n, m = ends[0].shape
     rows, members = rng.integers(n, size=(_N_RESAMPLES, n)), rng.integers(m, size=(_N_RESAMPLES, m))
@@ -87,14 +87,3 @@ def outcome_table(latent: np.ndarray, terminal: np.ndarray, control: np.ndarray,
     frame = pd.DataFrame(table, columns=columns)
     frame.insert(6, "qvalue", false_discovery_control(frame["pvalue"]))
     return frame.drop(columns="pvalue")
-
-
-def _far_from(latent: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """Whether each state (..., latent) is farther from the cells than nearly all cells are from each other."""
-    from sklearn.neighbors import NearestNeighbors
-
-    k = min(_N_VOTES, len(latent) - 1)
-    search = NearestNeighbors(n_neighbors=k).fit(latent)
-    own = search.kneighbors()[0].mean(1)
-    distance = search.kneighbors(states.reshape(-1, latent.shape[1]))[0].mean(1)
-    return (distance > np.quantile(own, _FAR)).reshape(states.shape[:-1])

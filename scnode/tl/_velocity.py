@@ -13,6 +13,7 @@ from scnode.model import stored_model
 from scnode.tl._transition_matrix import transitions
 
 if TYPE_CHECKING:
+    import scipy.sparse as sp
     from anndata import AnnData
 
 
@@ -75,8 +76,8 @@ def velocity(
     return result if copy else None
 
 
-def _embed(matrix: object, embedding: np.ndarray) -> np.ndarray:
-    coo = matrix.tocoo()  # type: ignore[attr-defined]
+def _embed(matrix: sp.csr_matrix, embedding: np.ndarray) -> np.ndarray:
+    coo = matrix.tocoo()
     move = embedding[coo.col] - embedding[coo.row]
     length = np.linalg.norm(move, axis=1, keepdims=True)
     move = np.divide(move, length, out=np.zeros_like(move), where=length > 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scnode import ode
 
@@ -61,7 +61,7 @@ def regression_loss(field: MLPField, t: Tensor, latent: Tensor, velocity: Tensor
 
 
 def path_loss(
-    field: MLPField, times: Tensor, states: Tensor, weight: Tensor, *, solve_options: dict[str, object]
+    field: MLPField, times: Tensor, states: Tensor, weight: Tensor, *, solve_options: dict[str, Any]
 ) -> Tensor:
     r""":math:`\sum_{m,i} w_{mi}\sum_k\|\phi_m^{t_{ik}}(x_i) - x_{ik}\|^2` over the squared lengths of the paths.
 
@@ -80,7 +80,7 @@ def path_loss(
     """
     m, n = weight.shape
     start = states[:, 0].repeat(m, 1)
-    ys = ode.solve(field.stacked, start, times.repeat(m, 1), **solve_options).ys  # type: ignore[arg-type]
+    ys = ode.solve(field.stacked, start, times.repeat(m, 1), **solve_options).ys
     error = (ys.reshape(m, n, *ys.shape[1:]) - states)[:, :, 1:].square().sum((-1, -2))
     length = (states[:, 1:] - states[:, :1]).square().sum((-1, -2)).mean()
     # A small last batch may hold dead ends only, whose paths have no length.

@@ -1,6 +1,6 @@
 import numpy as np
 
-from scnode.data import Neighbors, surroundings
+from scnode.data import surroundings
 
 
 def test_states_far_from_a_disc_are_sent_back_and_near_ones_follow_the_cells():
@@ -8,7 +8,7 @@ def test_states_far_from_a_disc_are_sent_back_and_near_ones_follow_the_cells():
     angle, radius = rng.uniform(0, 2 * np.pi, 2000), np.sqrt(rng.uniform(size=2000))
     latent = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
     velocity = np.tile([1.0, 0.0], (2000, 1))
-    states, target = surroundings(latent, velocity, Neighbors.of(latent, k=30), rng=rng)
+    states, target = surroundings(latent, velocity, rng=rng)
     distance = np.linalg.norm(states, axis=1)
     inside = distance < 0.9
     np.testing.assert_allclose(target[inside], velocity[inside], atol=1e-6)
