@@ -98,10 +98,8 @@ def perturb(
     ts = torch.tensor([0.0, horizon])
     with torch.no_grad():
         control = model.flow(states, ts, members=True)[:, :, -1].numpy()
-        if mode == "hold":
-            perturbed = model.flow(states, ts, members=True, hold=hold)[:, :, -1].numpy()
-        else:
-            perturbed = model.flow(hold.confine(states), ts, members=True)[:, :, -1].numpy()
+        held = hold if mode == "hold" else None
+        perturbed = model.flow(hold.confine(states), ts, members=True, hold=held)[:, :, -1].numpy()
     record: dict[str, Any] = {
         "genes": list(genes),
         "levels": np.array([float(v) for v in genes.values()]),
