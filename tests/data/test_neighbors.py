@@ -46,7 +46,7 @@ def test_neighbourhoods_of_twins_alone_make_nothing_infinite(still):
     near = Neighbors.of(points, k=30)
     answers = [
         *draw_paths(points, velocity, near, n_steps=2, rng=rng),
-        *surroundings(points, velocity, near, rng=rng),
+        *surroundings(points, velocity, rng=rng),
         *pseudotime_tangents(points, rng.uniform(size=120), near),
         *tangent_velocity(points, velocity, near),
         velocity_clock(points, velocity, near),
