@@ -49,7 +49,7 @@ def main() -> None:
         f"the true velocity averaged over {N_NEIGHBORS} neighbours: {np.mean(ceilings):.3f} on average. Pseudotime is "
         "diffusion pseudotime from the truly earliest cell. scVelo's velocities are brought to the components twice: "
         "by its own `velocity_embedding`, and by the chain rule through the logarithm with an average over 30 "
-        "neighbours, as scnode reads them.",
+        "neighbours, without the growth term and the filter onto the cells that scnode adds.",
     )
 
 

@@ -180,17 +180,10 @@ def _evidence(
     sources = find_evidence(adata, space.evidence, pseudotime_key=pseudotime_key, velocity_key=velocity_key)
     target = mix(sources, weights=weights)
     clock = next((s.clock for s in sources if s.clock is not None), None)
-    near = space.evidence.neighbors.first(30)
     if clock is None:
+        near = space.evidence.neighbors.first(30)
         clock = velocity_clock(space.latent, target.velocity, near)
-    # Time that the velocity needs for a step to a neighbour, against the time that the clock shows for it.
-    move = space.latent[near.index] - space.latent[:, None]
-    square = np.maximum((target.velocity**2).sum(1, keepdims=True), np.finfo(float).tiny)
-    needed = np.einsum("nkd,nd->nk", move, target.velocity) / square
-    shown = clock[near.index] - clock[:, None]
-    pace = max(float((needed * shown).sum() / max((needed**2).sum(), np.finfo(float).tiny)), 1e-6)
-    if sources[0].clock is None:
-        target = replace(target, velocity=target.velocity / pace)
+        target = replace(target, velocity=target.velocity / _pace(space.latent, target.velocity, clock, near.index))
     for pair, cosines in target.agreement.items():
         names, mean = pair.replace("|", " and "), float(np.nanmean(cosines))
         if mean < 0:
@@ -198,6 +191,15 @@ def _evidence(
         else:
             logger.info("Agreement of %s: mean cosine %.2f.", names, mean)
     return target, clock, [s.source for s in sources]
+
+
+def _pace(latent: np.ndarray, velocity: np.ndarray, clock: np.ndarray, index: np.ndarray) -> float:
+    """Time that the clock shows for a step to a neighbour, over the time that the velocity needs for it."""
+    move = latent[index] - latent[:, None]
+    square = np.maximum((velocity**2).sum(1, keepdims=True), np.finfo(float).tiny)
+    needed = np.einsum("nkd,nd->nk", move, velocity) / square
+    shown = clock[index] - clock[:, None]
+    return max(float((needed * shown).sum() / max((needed**2).sum(), np.finfo(float).tiny)), 1e-6)
 
 
 def _new_model(space: FitSpace, n_members: int, rng: np.random.Generator) -> LatentODE:

@@ -89,8 +89,9 @@ def test_an_interruption_keeps_the_best_state_so_far(epoch):
     field, history = fit([Interrupt()], max_epochs=16)
     assert len(history) == 5
     assert {h["stage"] for h in history} == {"regression"}
-    whole, _ = fit(max_epochs=5)
-    assert velocity(field, spiral().latent).shape == velocity(whole, spiral().latent).shape
+    known = spiral()
+    error = np.square(velocity(field, known.latent) - known.velocity).mean()
+    assert error < 0.5 * np.square(known.velocity).mean()
 
 
 def test_same_generator_same_weights():
