@@ -13,7 +13,7 @@ from torch import nn
 
 from scnode import ode
 from scnode._errors import ScnodeError
-from scnode.nn import PCA, MLPField
+from scnode.nn import PCA, MLPField, side_by_side
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,12 +73,14 @@ class LatentODE(nn.Module):
 
         With `hold`, the starts are confined to its constraint and the flow stays on it.
         """
-        field: VectorField = self.field.stacked if members else self.field.mean
+        field: VectorField = self.field if members else self.field.mean
         n_samples = self.field.n_members if members else 1
         if hold is not None:
             start, field = hold.confine(start), hold.wrap(field)
-        ys = ode.solve(field, start.repeat(n_samples, 1), ts, **options).ys
-        return ys.reshape(n_samples, len(start), len(ts), self.n_latent).transpose(0, 1)
+        if members:
+            start, field = start.repeat(1, n_samples), side_by_side(field, n_samples)
+        ys = ode.solve(field, start, ts, **options).ys
+        return ys.unflatten(2, (n_samples, -1)).transpose(1, 2)
 
     def to_arrays(self) -> dict[str, Any]:
         """Plain arrays and one string, as `.uns` and files keep them."""
@@ -140,7 +142,13 @@ class LatentODE(nn.Module):
     def _config(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
-            "field": {"name": "mlp", "hidden": list(self.field.hidden), "n_members": self.field.n_members},
+            "field": {
+                "name": "mlp",
+                "hidden": list(self.field.hidden),
+                "n_members": self.field.n_members,
+                "activation": self.field.activation,
+                "time_dependent": self.field.time_dependent,
+            },
             "n_latent": self.n_latent,
             "encoder": "pca" if self.encoder is not None else "none",
             "genes": self.genes,
@@ -158,7 +166,15 @@ class LatentODE(nn.Module):
         broken = [name for name, value in arrays.items() if not np.isfinite(value).all()]
         if broken:
             raise ScnodeError(f"The stored model is not finite in {broken}. Refit with scnode.tl.fit(adata).")
-        field = MLPField(config["n_latent"], hidden=config["field"]["hidden"], n_members=config["field"]["n_members"])
+        stored = config["field"]
+        field = MLPField(
+            config["n_latent"],
+            hidden=stored["hidden"],
+            n_members=stored["n_members"],
+            # The first models stored their sizes alone.
+            activation=stored.get("activation", "silu"),
+            time_dependent=stored.get("time_dependent", False),
+        )
         encoder = None
         if config["encoder"] == "pca":
             mean, components = (torch.from_numpy(arrays[f"encoder.{k}"].copy()) for k in ("mean", "components"))
@@ -175,8 +191,9 @@ class LatentODE(nn.Module):
 def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Shape of every array that a configuration speaks of."""
     n_latent, n_members, n_genes = config["n_latent"], config["field"]["n_members"], len(config["genes"])
+    n_inputs = n_latent + config["field"].get("time_dependent", False)
     shapes: dict[str, tuple[int, ...]] = {"field.center": (n_latent,), "field.scale": (), "field.speed": ()}
-    for i, (fan_in, fan_out) in enumerate(itertools.pairwise((n_latent, *config["field"]["hidden"], n_latent))):
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise((n_inputs, *config["field"]["hidden"], n_latent))):
         shapes |= {
             f"field.weights.{i}": (n_members, fan_in, fan_out),
             f"field.biases.{i}": (n_members, 1, fan_out),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from typing import TYPE_CHECKING
@@ -10,17 +11,20 @@ import torch
 from torch import nn
 
 from scnode._errors import ScnodeError
+from scnode.nn._perceptron import ACTIVATIONS, fusable, perceptron, perceptron_jacobian
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
+    from scnode._typing import VectorField
+
 
 class MLPField(nn.Module):
-    r"""Autonomous field :math:`f(x) = s_v\,\mathrm{MLP}((x - \mu) / s_x)`, one network per ensemble member.
+    r"""Field :math:`f(x) = s_v\,\mathrm{MLP}((x - \mu) / s_x)`, one network per ensemble member.
 
-    All members share one batched matrix product per layer, so an ensemble costs one pass rather than `n_members`.
+    A field of one member is called as ``field(t, y)`` on states (cell, latent), as solvers take it.
 
     Parameters
     ----------
@@ -32,6 +36,15 @@ class MLPField(nn.Module):
         Size of the ensemble.
     generator
         Source of the initial weights.
+    activation
+        Of the hidden layers: ``"silu"``, ``"softplus"`` or ``"tanh"``.
+    time_dependent
+        Hand the time to the networks as one more input.
+
+    Raises
+    ------
+    ScnodeError
+        A size below 1, or an unknown activation.
     """
 
     center: Tensor
@@ -45,6 +58,8 @@ class MLPField(nn.Module):
         hidden: Sequence[int] = (64, 64),
         n_members: int = 1,
         generator: torch.Generator | None = None,
+        activation: str = "silu",
+        time_dependent: bool = False,
     ) -> None:
         super().__init__()
         if n_latent < 1 or n_members < 1 or min(hidden, default=1) < 1:
@@ -52,8 +67,11 @@ class MLPField(nn.Module):
                 f"MLPField(n_latent={n_latent}, hidden={tuple(hidden)}, n_members={n_members}) "
                 "needs sizes of at least 1. Pass positive integers."
             )
+        if activation not in ACTIVATIONS:
+            raise ScnodeError(f"MLPField(activation={activation!r}) is unknown. Pass one of {sorted(ACTIVATIONS)}.")
         self.n_latent, self.n_members, self.hidden = n_latent, n_members, tuple(hidden)
-        widths = (n_latent, *hidden, n_latent)
+        self.activation, self.time_dependent = activation, time_dependent
+        widths = (n_latent + time_dependent, *hidden, n_latent)
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for fan_in, fan_out in itertools.pairwise(widths):
             bound = math.sqrt(3 / fan_in)
@@ -71,14 +89,31 @@ class MLPField(nn.Module):
         self.speed.copy_(speed)
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        """Velocity of every member at its own states: `y` and the result are (member, cell, latent)."""
-        del t
-        h = (y - self.center) / self.scale
-        last = len(self.weights) - 1
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            h = torch.baddbmm(bias, h, weight)
-            h = h if i == last else nn.functional.silu(h)
-        return self.speed * h
+        """Velocity of every member at its own states.
+
+        Parameters
+        ----------
+        t
+            Time, a scalar or a column (cell, 1).
+        y
+            States (member, cell, latent), or (cell, latent) where there is one member.
+
+        Returns
+        -------
+        Tensor
+            Shape of `y`.
+
+        Raises
+        ------
+        ScnodeError
+            States (cell, latent) for several members.
+        """
+        if y.ndim == 2 and self.n_members > 1:
+            raise ScnodeError(
+                f"States of shape {tuple(y.shape)} do not say which of the {self.n_members} members moves them. "
+                "Call field.mean or field.members, or wrap it by scnode.nn.side_by_side."
+            )
+        return self.speed * self._networks(self._inputs(t, y))
 
     def members(self, t: Tensor, y: Tensor) -> Tensor:
         """Velocity of every member at the same states (cell, latent); returns (member, cell, latent)."""
@@ -88,6 +123,55 @@ class MLPField(nn.Module):
         """Velocity of the ensemble mean at states (cell, latent)."""
         return self.members(t, y).mean(0)
 
-    def stacked(self, t: Tensor, y: Tensor) -> Tensor:
-        """Velocity for states stacked member after member, shape (member * cell, latent), as solvers take them."""
-        return self(t, y.reshape(self.n_members, -1, self.n_latent)).reshape(y.shape)
+    def jacobian(self, t: Tensor, y: Tensor) -> Tensor:
+        r"""Jacobian :math:`\partial f_i / \partial y_j` of the ensemble mean, in closed form.
+
+        Parameters
+        ----------
+        t
+            Time, a scalar or a column (cell, 1).
+        y
+            States (cell, latent).
+
+        Returns
+        -------
+        Tensor
+            Shape (cell, latent, latent).
+        """
+        inputs = self._inputs(t, y)
+        chains = [perceptron_jacobian(inputs, *network, self.activation) for network in self._split()]
+        # The time is the last input, and no state.
+        total = functools.reduce(torch.add, chains)[..., : self.n_latent]
+        return total * (self.speed / (self.scale * self.n_members))
+
+    def _inputs(self, t: Tensor, y: Tensor) -> Tensor:
+        scaled = (y - self.center) / self.scale
+        return torch.cat((scaled, t.to(y).expand(*y.shape[:-1], 1)), -1) if self.time_dependent else scaled
+
+    def _networks(self, inputs: Tensor) -> Tensor:
+        """Value of every member's network; an ensemble is one batched product a layer unless oneDNN is faster."""
+        if inputs.ndim == 2:
+            return self._networks(inputs.unsqueeze(0)).squeeze(0)
+        weights, biases = list(self.weights), list(self.biases)
+        if not fusable(inputs, weights):
+            return perceptron(inputs, weights, biases, self.activation)
+        pairs = zip(inputs.unbind(0), self._split(), strict=True)
+        return torch.stack([perceptron(x, *network, self.activation) for x, network in pairs])
+
+    def _split(self) -> list[tuple[list[Tensor], list[Tensor]]]:
+        """Weights and biases of each member."""
+        weights, biases = ([p.unbind(0) for p in layers] for layers in (self.weights, self.biases))
+        return [([w[m] for w in weights], [b[m].squeeze(0) for b in biases]) for m in range(self.n_members)]
+
+
+def side_by_side(field: VectorField, n_members: int) -> VectorField:
+    """A field on (member, cell, latent) for solvers, whose states hold all members of a cell: (cell, member * latent).
+
+    Every cell stays one row, so that a solver may give it steps of its own.
+    """
+
+    def joint(t: Tensor, y: Tensor) -> Tensor:
+        apart = y.unflatten(1, (n_members, -1)).transpose(0, 1)
+        return field(t, apart).transpose(0, 1).flatten(1)
+
+    return joint

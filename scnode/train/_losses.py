@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scnode import ode
+from scnode.nn import side_by_side
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,10 +79,10 @@ def path_loss(
     solve_options
         Passed to :func:`scnode.ode.solve`.
     """
-    m, n = weight.shape
-    start = states[:, 0].repeat(m, 1)
-    ys = ode.solve(field.stacked, start, times.repeat(m, 1), **solve_options).ys
-    error = (ys.reshape(m, n, *ys.shape[1:]) - states)[:, :, 1:].square().sum((-1, -2))
+    m = len(weight)
+    ys = ode.solve(side_by_side(field, m), states[:, 0].repeat(1, m), times, **solve_options).ys
+    paths = ys.unflatten(2, (m, -1)).movedim(2, 0)
+    error = (paths - states)[:, :, 1:].square().sum((-1, -2))
     length = (states[:, 1:] - states[:, :1]).square().sum((-1, -2)).mean()
     # A small last batch may hold dead ends only, whose paths have no length.
     length = length.clamp_min(1e-8 * field.scale.square())
