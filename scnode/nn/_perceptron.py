@@ -50,9 +50,10 @@ class _Tanh(torch.autograd.Function):
 
 def _tanh(z: Tensor) -> Tensor:
     """Hyperbolic tangent of a tensor that nobody else holds."""
-    if z.numel() < _FEW or z.device.type != "cpu" or _transformed():
+    tracked = torch.is_grad_enabled() and z.requires_grad
+    if z.numel() < (_FEW if tracked else _FEW // 8) or z.device.type != "cpu" or _transformed():
         return torch.tanh(z)
-    return _Tanh.apply(z)
+    return _Tanh.apply(z) if tracked else z.mul_(2).sigmoid_().mul_(2).sub_(1)
 
 
 def _silu_slope(z: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from scnode._typing import VectorField
 
-_NUMBERS = 2**17
+_NUMBERS = 2**20
 _MAX_PIECES = 10_000
 _MAX_TURNS = 20
 
