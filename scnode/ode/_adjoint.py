@@ -8,7 +8,7 @@ import torch
 
 from scnode.ode._checkpoint import add_up
 from scnode.ode._clock import Clock
-from scnode.ode._step import column, interpolate
+from scnode.ode._step import column, difference_in_time, interpolate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from scnode.ode._plan import Plan
     from scnode.ode._record import Round, Timed
-    from scnode.ode._step import Step
+    from scnode.ode._step import Start, Step
     from scnode.ode._system import FieldSystem
 
 # Gauss-Legendre on [0, 1], exact to degree 5 and so not the weakest part beside interpolants of order 4.
@@ -114,10 +114,9 @@ class AdjointSystem:
         at, states = self._where(s, y, rows)
         return self.system.jacobian(at, states, rows).transpose(1, 2)
 
-    def time_derivative(self, s: Tensor, y: Tensor, rows: Tensor) -> Tensor:
-        """Central difference: the solution moves even where the field does not."""
-        delta = torch.finfo(y.dtype).eps ** (1 / 3) * torch.clamp(s.abs(), min=1e-3)
-        return (self(s + delta, y, rows) - self(s - delta, y, rows)) / column(2 * delta, y)
+    def time_derivative(self, start: Start) -> Tensor:
+        """The solution moves even where the field does not."""
+        return difference_in_time(self, start)
 
     def longest(self, s: Tensor, rows: Tensor) -> Tensor:
         """The step of the solution there: what it resolves of the field, the parameters' integral must resolve too."""

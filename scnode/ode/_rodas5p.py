@@ -100,7 +100,7 @@ class Rodas5P:
         both = _stages(y.dtype, y.device)
         span = column(h, y)
         jacobian = system.jacobian(s, y, rows)
-        in_time = system.time_derivative(s, y, rows)
+        in_time = system.time_derivative(start)
         factors = Factorised.of(_shifted(jacobian, h))
         u: list[Tensor] = []
         point = y

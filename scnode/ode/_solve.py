@@ -132,6 +132,7 @@ def solve(
     :cite:p:`Tsitouras2011`, :cite:p:`Steinebach2023`, :cite:p:`HairerWanner1996`, :cite:p:`Chen2018`
     """
     _check(y0, ts, rtol=rtol, atol=atol)
+    ts = ts.to(y0.device)
     names = {"solver": solver, "gradient": gradient, "control": control, "on_failure": on_failure}
     _check_names(names, checkpoints=checkpoints, step=step)
     if running_cost is not None:

@@ -22,7 +22,7 @@ class System(Protocol):
         """Jacobian of g, shape (row, state, state)."""
         ...
 
-    def time_derivative(self, s: Tensor, y: Tensor, rows: Tensor) -> Tensor | None:
+    def time_derivative(self, start: Start) -> Tensor | None:
         """Partial derivative of g by s, the shape of `y`; None when g does not depend on s."""
         ...
 
@@ -116,6 +116,14 @@ def combine(weights: Tensor, tensors: list[Tensor]) -> Tensor:
     """Linear combinations of equally shaped tensors: weights (combination, tensor) or (tensor,)."""
     stacked = torch.stack(tensors)
     return (weights @ stacked.flatten(1)).reshape(*weights.shape[:-1], *tensors[0].shape)
+
+
+def difference_in_time(system: System, start: Start) -> Tensor:
+    """Central difference over a small part of the step, which is differentiated like the system itself."""
+    # Wider than for the least error of the difference, since rounding would show in gradients that are compared.
+    delta = max(1e-3, torch.finfo(start.y.dtype).eps ** (1 / 3)) * start.h.detach()
+    rise = system(start.s + delta, start.y, start.rows) - system(start.s - delta, start.y, start.rows)
+    return rise / column(2 * delta, start.y)
 
 
 def column(x: Tensor, like: Tensor) -> Tensor:

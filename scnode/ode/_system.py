@@ -8,7 +8,7 @@ import torch
 
 from scnode._errors import SolverError
 from scnode.ode._measure import jacobian, with_jacobian
-from scnode.ode._step import column
+from scnode.ode._step import column, difference_in_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scnode._typing import VectorField
+    from scnode.ode._step import Start
 
 
 class FieldSystem:
@@ -68,13 +69,9 @@ class FieldSystem:
         value = jacobian(self._known, y, t=t, create_graph=torch.is_grad_enabled())
         return value if self.sign == 1 else -value
 
-    def time_derivative(self, s: Tensor, y: Tensor, rows: Tensor) -> Tensor | None:
-        """Central difference in time, which replays and sensitivities can differentiate like the field itself."""
-        if self.autonomous:
-            return None
-        delta = torch.finfo(y.dtype).eps ** (1 / 3) * torch.clamp(s.detach().abs(), min=1.0)
-        rise = self(s + delta, y, rows) - self(s - delta, y, rows)
-        return rise / column(2 * delta, y)
+    def time_derivative(self, start: Start) -> Tensor | None:
+        """Partial derivative of the slope by time; None for a field that ignores it."""
+        return None if self.autonomous else difference_in_time(self, start)
 
     def longest(self, s: Tensor, rows: Tensor) -> None:
         """Only the error decides."""
