@@ -75,6 +75,8 @@ class LatentODE(nn.Module):
         """
         field: VectorField = self.field if members else self.field.mean
         n_samples = self.field.n_members if members else 1
+        if not members and hold is None:
+            options = {"jacobian": self.field.jacobian} | options
         if hold is not None:
             start, field = hold.confine(start), hold.wrap(field)
         if members:

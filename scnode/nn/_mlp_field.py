@@ -150,10 +150,8 @@ class MLPField(nn.Module):
 
     def _networks(self, inputs: Tensor) -> Tensor:
         """Value of every member's network; an ensemble is one batched product a layer unless oneDNN is faster."""
-        if self.n_members == 1:
-            # Products of matrices, and their gradients, are faster than batches of one product.
-            value = perceptron(inputs.flatten(0, -2), *self._split()[0], self.activation)
-            return value.unflatten(0, inputs.shape[:-1])
+        if inputs.ndim == 2:
+            return self._networks(inputs.unsqueeze(0)).squeeze(0)
         weights, biases = list(self.weights), list(self.biases)
         if not fusable(inputs, weights):
             return perceptron(inputs, weights, biases, self.activation)
@@ -162,8 +160,6 @@ class MLPField(nn.Module):
 
     def _split(self) -> list[tuple[list[Tensor], list[Tensor]]]:
         """Weights and biases of each member."""
-        if self.n_members == 1:
-            return [([w.squeeze(0) for w in self.weights], [b.flatten() for b in self.biases])]
         weights, biases = ([p.unbind(0) for p in layers] for layers in (self.weights, self.biases))
         return [([w[m] for w in weights], [b[m].squeeze(0) for b in biases]) for m in range(self.n_members)]
 

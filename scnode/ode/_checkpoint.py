@@ -21,7 +21,7 @@ Under = list[tuple["Tensor", "Tensor", "Tensor | None"]]
 
 @dataclass
 class Tape:
-    """Rounds of an integration, and the states at the beginning of every `stretch`-th of them.
+    """Rounds of an integration with their step sizes, and the states at the beginning of every `stretch`-th of them.
 
     Parameters
     ----------

@@ -83,10 +83,17 @@ def _call(field: VectorField, t: Tensor, y: Tensor) -> Tensor:
         raise
 
 
+def _owner(field: VectorField) -> torch.nn.Module | None:
+    """The module that the field is, or is a method of."""
+    owner = getattr(field, "__self__", field)
+    return owner if isinstance(owner, torch.nn.Module) else None
+
+
 def _check_mode(field: VectorField) -> None:
-    if not isinstance(field, torch.nn.Module):
+    owner = _owner(field)
+    if owner is None:
         return
-    for name, module in field.named_modules():
+    for name, module in owner.named_modules():
         if module.training and isinstance(module, _RANDOM):
             raise SolverError(
                 f"The field's {name or type(module).__name__} ({type(module).__name__}) is in training mode, "
@@ -145,8 +152,9 @@ def _graph(field: VectorField, t: Tensor, y: Tensor) -> _Graph:
             # The field leaves torch, which only a solve without gradients can forgive.
             return _Graph([], in_time=False, in_state=False, size=0)
     found = _leaves_behind(value)
-    if isinstance(field, torch.nn.Module):
-        found |= {id(p): p for p in field.parameters() if p.requires_grad}
+    owner = _owner(field)
+    if owner is not None:
+        found |= {id(p): p for p in owner.parameters() if p.requires_grad}
     in_time, in_state = (found.pop(id(x), None) is not None for x in (time, states))
     own = {leaf.untyped_storage().data_ptr() for leaf in found.values()}
     size = sum(nbytes for pointer, nbytes in kept.items() if pointer not in own)

@@ -82,9 +82,9 @@ def solve(
         ``"auto"`` measures stiffness on a short pilot trajectory of up to eight cells (where the Jacobian is in
         closed form, or the states are few) and returns what it saw as `stiffness`. It starts with tsit5, or with
         rodas5p if most of these cells are stiff, and then hands each trajectory over while it is, and back.
-        Explicit: ``"euler"``,
-        ``"midpoint"``, ``"rk4"`` (fixed steps), ``"dopri5"``, ``"tsit5"``. Implicit: ``"rodas5p"``, ``"radau5"``.
-        Those of torchdiffeq are ``"torchdiffeq:dopri8"`` and so on.
+        Explicit: ``"euler"``, ``"midpoint"``, ``"rk4"`` (fixed steps), ``"dopri5"``, ``"tsit5"``. Implicit:
+        ``"rodas5p"``, ``"radau5"``. Those of torchdiffeq are ``"torchdiffeq:dopri8"`` and so on; they know neither
+        `control` nor `on_failure`, and their error is the root mean square over the batch.
     gradient
         ``"backprop"`` keeps every operation and gives derivatives of any order. ``"checkpointed"`` gives the same
         gradient and keeps few states only. ``"adjoint"`` integrates the adjoint equation along the stored solution,
@@ -211,11 +211,10 @@ def _methods(name: str, rtol: float, atol: float) -> tuple[Method, ...]:
 def _differentiably(problem: Problem, facts: Facts, y0: Tensor, ts: Tensor, gradient: str) -> Tensor:
     """Solve in the way asked for, or without any record where nothing needs a gradient."""
     times = ts.to(torch.float64) * problem.system.sign
-    leaves = [leaf for leaf in facts.leaves if leaf is not y0 and leaf is not ts]
-    wanted = torch.is_grad_enabled() and (y0.requires_grad or ts.requires_grad or bool(leaves))
+    wanted = torch.is_grad_enabled() and (y0.requires_grad or ts.requires_grad or bool(facts.leaves))
     if not wanted and gradient != "forward":
         with torch.no_grad():
-            return GRADIENTS["backprop"](problem, y0, times, leaves)
+            return GRADIENTS["backprop"](problem, y0, times, facts.leaves)
     if not facts.differentiable:
         raise SolverError(
             "A gradient is asked for, but the field's velocity changes with the state without carrying a gradient. "
@@ -224,7 +223,7 @@ def _differentiably(problem: Problem, facts: Facts, y0: Tensor, ts: Tensor, grad
     if gradient == "auto":
         kept = facts.row_bytes * len(y0) * problem.plan.evaluations(times.detach())
         gradient = "backprop" if kept <= _KEPT_BYTES else "checkpointed"
-    return GRADIENTS[gradient](problem, y0, times, leaves)
+    return GRADIENTS[gradient](problem, y0, times, facts.leaves)
 
 
 def _by_torchdiffeq(field: VectorField, y0: Tensor, ts: Tensor, options: _Options) -> Solution:

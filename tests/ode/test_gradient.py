@@ -147,6 +147,17 @@ def test_a_captured_tensor_gets_its_gradient_without_a_module():
     torch.testing.assert_close(adjoint, backprop, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("gradient", ["backprop", "checkpointed", "adjoint", "forward"])
+def test_a_start_that_the_field_holds_too_gets_both_its_gradients(gradient):
+    """y' = a (y0 - y) / 2 with y(0) = y0 stays; its derivative by y0 is 1 and by a is 0."""
+    a = torch.tensor(0.8, dtype=DOUBLE, requires_grad=True)
+    y0 = torch.tensor([[1.5]], dtype=DOUBLE, requires_grad=True)
+    ys = ode.solve(lambda t, y: a * (y0 - y) / 2, y0, torch.tensor([0.0, 2.0], dtype=DOUBLE), gradient=gradient).ys
+    by_start, by_rate = torch.autograd.grad(ys[:, -1].sum(), [y0, a])
+    assert by_start.item() == pytest.approx(1.0, abs=1e-6)
+    assert by_rate.item() == pytest.approx(0.0, abs=1e-9)
+
+
 def test_backprop_gives_second_derivatives(linear):
     field = linear([0.5, 2.0])
     y0 = torch.tensor([[1.0, -0.5]], dtype=DOUBLE, requires_grad=True)

@@ -87,7 +87,7 @@ def test_an_interval_without_length_returns_the_start():
 def test_a_scalar_time_reaches_fields_that_want_one():
     def field(t, y):
         assert t.ndim == 0
-        return y * math.cos(float(t))
+        return y * math.cos(t.item())
 
     y0, ts = torch.ones(3, 1, dtype=DOUBLE), torch.tensor([0.0, 1.0], dtype=DOUBLE)
     solution = ode.solve(field, y0, ts, control="shared", solver="tsit5", rtol=1e-8)
@@ -168,6 +168,14 @@ class Wrapped(torch.nn.Module):
 
     def forward(self, t, y):
         return self.network(y)
+
+
+def test_a_method_of_a_module_in_training_mode_is_refused_as_well():
+    model = Wrapped(torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.5)))
+    with pytest.raises(SolverError, match=r"eval\(\)"):
+        ode.solve(model.forward, torch.ones(1, 2), torch.tensor([0.0, 1.0]))
+    model.eval()
+    assert torch.isfinite(ode.solve(model.forward, torch.ones(1, 2), torch.tensor([0.0, 1.0])).ys).all()
 
 
 def test_an_error_of_the_field_says_how_it_was_called():
