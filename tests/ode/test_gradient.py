@@ -195,3 +195,20 @@ def test_gradient_through_stiffness(linear, gradient):
     exact = torch.autograd.grad(field.exact(y0, ts)[:, -1].square().mean(), [y0, field.matrix])
     # The adjoint decides its steps by itself, so that its error is that of the tolerance.
     assert distance(found, exact) < (1e-3 if gradient == "adjoint" else 2e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("gradient", ["backprop", "checkpointed", "adjoint", "forward"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_cuda_device_gives_the_same(network, solver, gradient):
+    y0, ts, weight, _ = problem(network)
+    found = []
+    for device in ("cpu", "cuda"):
+        field, start = network.to(device), y0.detach().to(device).requires_grad_()
+        options = {"step": 0.05} if solver == "rk4" else {"rtol": 1e-6, "atol": 1e-8}
+        ys = ode.solve(field, start, ts.detach().to(device), solver=solver, gradient=gradient, **options).ys
+        grads = torch.autograd.grad((ys * weight.to(device)).sum(), [start, *field.parameters()])
+        found.append([ys.detach().cpu(), *(grad.cpu() for grad in grads)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-6, atol=1e-8)
