@@ -99,8 +99,11 @@ class March:
     ) -> None:
         self.system, self.methods, self.clock, self.control, self.watch = system, methods, clock, control, watch
 
-    def run(self, y0: Tensor, start: int = 0, h0: Tensor | None = None) -> Tensor:
-        """States at all asked times; the trajectories begin with method number `start` and steps `h0`, if known."""
+    def run(self, y0: Tensor, start: int = 0, h0: Tensor | None = None, *, most: int = _MAX_ATTEMPTS) -> Tensor:
+        """States at all asked times; the trajectories begin with method number `start` and steps `h0`, if known.
+
+        Those that have not arrived after `most` attempts keep the state that they have reached.
+        """
         groups = [self._begin(y0, start, h0)]
         attempts = 0
         while groups:
@@ -109,7 +112,7 @@ class March:
                     self.watch.before([(g.rows, g.y, g.slope) for g in groups])
                 groups[i] = self._round(groups[i])
             attempts += 1
-            if attempts >= _MAX_ATTEMPTS:
+            if attempts >= most:
                 for group in groups:
                     self._give_up(group, torch.full_like(group.rows, int(Status.MAX_STEPS)))
                 break
