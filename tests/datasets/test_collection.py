@@ -93,7 +93,7 @@ def test_descendants_share_the_founder_and_part_afterwards(kind):
 
 
 def test_clones_begin_at_labelling_and_are_seen_on_several_days():
-    _, collection, _ = course(BIFURCATION)
+    _, collection, _ = course(BIFURCATION, n_clones=60)
     labelled = collection.clone >= 0
     before = collection.hour < LABELLING * BIFURCATION.duration
     assert not labelled[before].any()
