@@ -172,12 +172,8 @@ def _check_gene_velocity(velocity: np.ndarray, key: str) -> None:
 
 def _gene_velocity(velocity: np.ndarray, abundance: np.ndarray, source: str, space: Space) -> Evidence:
     if space.expression is None or space.encoder is None or space.genes is None:
-        raise EvidenceError(
-            "A gene velocity needs an encoder. Leave use_rep= out, or pass obsm velocity."
-        )
-    projected = latent_velocity(
-        velocity, abundance, space.expression, space.encoder, space.genes, batch=space.batch
-    )
+        raise EvidenceError("A gene velocity needs an encoder. Leave use_rep= out, or pass obsm velocity.")
+    projected = latent_velocity(velocity, abundance, space.expression, space.encoder, space.genes, batch=space.batch)
     return Evidence("velocity", source, *tangent_velocity(space.latent, projected, space.neighbors))
 
 

@@ -10,11 +10,12 @@ from torch import nn
 
 from scnode import ode
 from scnode._errors import ScnodeError
+from scnode._validation import near
 from scnode.model._record import read_record, write_record
 from scnode.nn import MLPField, side_by_side
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from torch import Tensor
 
@@ -78,6 +79,22 @@ class LatentODE(nn.Module):
                 "use_rep=."
             )
         return self.encoder
+
+    def columns(self, genes: Iterable[str]) -> list[int]:
+        """Positions of genes in decoded expression.
+
+        Raises
+        ------
+        ScnodeError
+            A gene that the model does not have, or no decoder.
+        """
+        place = dict(zip(self.genes, range(len(self.decoder.mean)), strict=True))
+        unknown = [gene for gene in genes if gene not in place]
+        if unknown:
+            raise ScnodeError(
+                f"{unknown} are not among the {len(place)} genes of the model. {near(unknown[0], self.genes)}"
+            )
+        return [place[gene] for gene in genes]
 
     def velocity(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Ensemble mean (cell, latent) and its root mean square deviation (cell,)."""

@@ -87,7 +87,7 @@ def fit(
         ``"linear"`` regresses log-normalised expression on the representation named by `use_rep`, by ridge
         regression; without it such a model has no genes.
     n_latent
-        Dimension of the latent space, 20 by default.
+        Dimension of the latent space, by default 20 principal components or 10 learned coordinates.
     batch_key
         `obs` column of the batches that a VAE keeps out of the latent space.
     field

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from scnode.data import Batches, Expression
     from scnode.nn import Encoder
 
-_N_LATENT = 20
+_N_COMPONENTS = 20
+_N_LEARNED = 10
 _N_NEIGHBORS = 150
 _DECODERS = ("linear",)
 
@@ -65,7 +66,7 @@ def build_space(
         raise ScnodeError(f"n_latent={n_latent} exceeds the {most} components at hand. Pass n_latent={most} or less.")
     if most < 1:
         raise ScnodeError(f"adata has shape {adata.shape}: a latent space needs at least 2 cells and 2 genes.")
-    size = n_latent or min(_N_LATENT, most)
+    size = n_latent or min(_N_COMPONENTS if encoder == "pca" else _N_LEARNED, most)
     if encoder == "pca":
         return _encoded(expression, *principal_components(adata, expression, size, fixed=n_latent is not None))
     batches = None if batch_key is None else read_batches(adata, batch_key)
@@ -94,9 +95,7 @@ def _check_kinds(encoder: str, decoder: str | None, *, use_rep: str | None, batc
         )
 
 
-def _given(
-    adata: AnnData, use_rep: str, *, n_latent: int | None, layer: str | None, decoder: str | None
-) -> FitSpace:
+def _given(adata: AnnData, use_rep: str, *, n_latent: int | None, layer: str | None, decoder: str | None) -> FitSpace:
     latent = check_obsm(adata, use_rep, argument="use_rep")
     if n_latent is not None and n_latent > latent.shape[1]:
         raise ScnodeError(f"n_latent={n_latent} exceeds the {latent.shape[1]} columns of {use_rep!r}. Pass less.")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 6
 _MIN_GAIN = 1e-4
-_LR = 1e-3
+_LR = 3e-3
 
 
 @dataclass(frozen=True)

@@ -69,26 +69,29 @@ class _Batches(IterableDataset[dict[str, Tensor]]):
     """Dense slices of sparse profiles, each with its noise: drawn beside the data, it goes to the device with them."""
 
     def __init__(
-        self, profiles: Profiles, n_latent: int, rows: np.ndarray, *, generator: torch.Generator | None
+        self, profiles: Profiles, rows: np.ndarray, *, n_latent: int, generator: torch.Generator, fixed: bool
     ) -> None:
-        self.profiles, self.n_latent, self.rows, self.generator = profiles, n_latent, rows, generator
+        self.profiles, self.rows, self.n_latent, self.generator = profiles, rows, n_latent, generator
+        self.noise = self._draw() if fixed else None
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / _BATCH_SIZE)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        n = len(self.rows)
-        order = np.arange(n) if self.generator is None else torch.randperm(n, generator=self.generator).numpy()
-        for begin in range(0, n, _BATCH_SIZE):
-            yield self._slice(self.rows[order[begin : begin + _BATCH_SIZE]])
+        n, fixed = len(self.rows), self.noise is not None
+        order = torch.arange(n) if fixed else torch.randperm(n, generator=self.generator)
+        noise = self._draw() if self.noise is None else self.noise
+        for place in order.split(_BATCH_SIZE):
+            yield self._slice(self.rows[place.numpy()]) | {"noise": noise[place]}
+
+    def _draw(self) -> Tensor:
+        return torch.randn(len(self.rows), self.n_latent, generator=self.generator)
 
     def _slice(self, rows: np.ndarray) -> dict[str, Tensor]:
-        p, shape = self.profiles, (len(rows), self.n_latent)
-        drawn = torch.zeros(shape) if self.generator is None else torch.randn(shape, generator=self.generator)
+        p = self.profiles
         found = {
             "expression": torch.from_numpy(p.expression[rows].toarray()),
             "size": torch.as_tensor(p.size[rows], dtype=torch.float32),
-            "noise": drawn,
         }
         if p.counts is not None:
             found["counts"] = torch.from_numpy(p.counts[rows].toarray())
@@ -98,7 +101,7 @@ class _Batches(IterableDataset[dict[str, Tensor]]):
 
 
 class ProfileData(L.LightningDataModule):
-    """Training and held-out cells; the latter without noise, so that epochs compare."""
+    """Training and held-out cells; the latter keep their noise, so that epochs compare."""
 
     def __init__(
         self,
@@ -111,8 +114,9 @@ class ProfileData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.generator = generator
-        self.train = _Batches(profiles, n_latent, train, generator=generator)
-        self.validation = _Batches(profiles, n_latent, validation, generator=None)
+        shared = {"n_latent": n_latent, "generator": generator}
+        self.validation = _Batches(profiles, validation, **shared, fixed=True)
+        self.train = _Batches(profiles, train, **shared, fixed=False)
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Shuffled batches of the training cells."""
