@@ -34,6 +34,11 @@ class Batches:
     names: tuple[str, ...]
     code: np.ndarray
 
+    @property
+    def apart(self) -> np.ndarray | None:
+        """The numbers, where there is more than one batch to tell apart."""
+        return self.code if len(self.names) > 1 else None
+
 
 def read_batches(adata: AnnData, key: str, *, known: Sequence[str] | None = None) -> Batches:
     """Batches of an `obs` column, numbered as in `known` where a model has seen them before."""

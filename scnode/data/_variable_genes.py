@@ -13,7 +13,7 @@ _N_GENES = 2000
 
 
 def variable_genes(matrix: sp.csr_matrix, *, batch: np.ndarray | None = None) -> np.ndarray:
-    """Columns of the 2000 most variable genes of log-normalised expression, within batches; all where there are fewer."""
+    """Columns of the 2000 most variable genes of log-normalised expression, within batches; else all."""
     if matrix.shape[1] <= _N_GENES:
         return np.arange(matrix.shape[1])
     import pandas as pd

@@ -11,11 +11,14 @@ from scnode.nn._curved import Curved
 from scnode.nn._residual import ResidualPerceptron
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-LOSSES = {"mse": torch.nn.functional.mse_loss, "huber": torch.nn.functional.huber_loss}
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": torch.nn.functional.mse_loss,
+    "huber": torch.nn.functional.huber_loss,
+}
 
 
 class Autoencoder(Curved):

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class LinearDecoder(PCA):
     r"""Decoder :math:`\hat x = z W^\top + \mu` with any :math:`W`, and the state nearest to an expression.
 
-    The representation itself comes from elsewhere: :meth:`encode` inverts the decoder by least squares,
-    :math:`z = (x - \mu) W^{+\top}`, and says how a change of expression moves a state, not where a cell would be placed.
+    The representation itself comes from elsewhere. :meth:`encode` inverts the decoder by least squares,
+    :math:`z = (x - \mu) W^{+\top}`: it says how a change of expression moves a state, not where a cell would be placed.
 
     Parameters
     ----------

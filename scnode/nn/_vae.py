@@ -30,8 +30,8 @@ class VAE(Curved):
 
     .. math:: h \sim N(0, I), \qquad x_g \sim \mathrm{NB}(\ell\,\rho_g(h, b), \theta_g),
 
-    with :math:`\rho` the shares of the genes in the total; :math:`q(h \mid x, b)` is normal, and its mean, standardised,
-    is the latent state. Expression goes in and comes out as log1p of counts per 10,000, as with every encoder.
+    with :math:`\rho` the shares of the genes in the total. The posterior :math:`q(h \mid x, b)` is normal; its mean,
+    standardised, is the latent state. Expression goes in and comes out as log1p of counts per 10,000.
 
     Parameters
     ----------
@@ -66,7 +66,8 @@ class VAE(Curved):
         super().__init__(n_genes, n_latent, hidden=hidden)
         if likelihood not in LIKELIHOODS or n_batches < 1:
             raise ScnodeError(
-                f"VAE(likelihood={likelihood!r}, n_batches={n_batches}) needs one of {LIKELIHOODS} and at least one batch."
+                f"VAE(likelihood={likelihood!r}, n_batches={n_batches}) is impossible. "
+                f"Pass one of {LIKELIHOODS} and at least one batch."
             )
         self.likelihood, self.n_batches = likelihood, n_batches
         extra = n_batches if n_batches > 1 else 0

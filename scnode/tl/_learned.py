@@ -12,6 +12,9 @@ from scnode.data import encode
 from scnode.tl._principal import loadings
 
 if TYPE_CHECKING:
+    import scipy.sparse as sp
+    from torch import Tensor
+
     from scnode.data import Batches, Expression
     from scnode.nn import VAE, Autoencoder
 
@@ -32,6 +35,7 @@ def learn(
     expression: Expression,
     genes: np.ndarray,
     n_latent: int,
+    *,
     batches: Batches | None,
     training: Training,
 ) -> tuple[Autoencoder | VAE, list[dict[str, Any]]]:
@@ -43,16 +47,15 @@ def learn(
 
     matrix = expression.matrix[:, genes]
     n_latent = min(n_latent, min(matrix.shape) - 1)
-    several = batches is not None and len(batches.names) > 1
-    sizes = {"n_batches": len(batches.names)} if several else {}
-    encoder = ENCODERS[name](len(genes), n_latent, **sizes)
-    code = batches.code if several else None
+    sizes = {} if batches is None else {"n_batches": len(batches.names)}
+    code = None if batches is None else batches.apart
+    encoder: Any = ENCODERS[name](len(genes), n_latent, **sizes)
     is_vae = isinstance(encoder, VAE)
     counts = expression.counts(genes) if is_vae else None
     profiles = Profiles(matrix, expression.size, counts, code)
     extra = {"log_share": _log_share(counts, expression.size)} if is_vae else {}
     generator = torch.Generator().manual_seed(int(training.rng.integers(2**62)))
-    encoder.start(**_components(matrix, n_latent), **extra, generator=generator)
+    encoder.start(**_components(matrix, n_latent, code), **extra, generator=generator)
     history = fit_encoder(
         encoder,
         profiles,
@@ -64,23 +67,33 @@ def learn(
     return encoder, history
 
 
-def _components(matrix: Any, n_latent: int) -> dict[str, Any]:
-    """Principal components, with the typical standard deviation of a gene and of a component."""
+def _components(matrix: sp.csr_matrix, n_latent: int, batch: np.ndarray | None) -> dict[str, Any]:
+    """Principal components within batches, with the typical standard deviation of a gene and of a component."""
     import torch
 
-    mean, components = loadings(matrix, n_latent)
-    scores = matrix @ components - mean @ components
-    square = np.asarray(matrix.multiply(matrix).mean(0)).ravel()
-    tiny = np.finfo(np.float32).tiny
+    mean = np.asarray(matrix.mean(0), dtype=np.float64).ravel()
+    centred = matrix if batch is None else _without_batches(matrix, batch)
+    own_mean, components = loadings(centred, n_latent)
+    scores = centred @ components - own_mean @ components
+    variance = np.asarray(matrix.multiply(matrix).mean(0)).ravel() - mean**2
+    tiny = float(np.finfo(np.float32).tiny)
     return {
         "mean": torch.as_tensor(mean, dtype=torch.float32),
         "components": torch.as_tensor(components, dtype=torch.float32),
-        "unit": float(np.sqrt(np.maximum((square - mean**2).mean(), tiny))),
-        "spread": float(np.sqrt(np.maximum(scores.var(0).mean(), tiny))),
+        "unit": float(np.sqrt(max(variance.mean(), tiny))),
+        "spread": float(np.sqrt(max(scores.var(0).mean(), tiny))),
     }
 
 
-def _log_share(counts: Any, size: np.ndarray) -> Any:
+def _without_batches(matrix: sp.csr_matrix, batch: np.ndarray) -> np.ndarray:
+    """Expression less the mean of its batch."""
+    dense = matrix.toarray()
+    for code in np.unique(batch):
+        dense[batch == code] -= dense[batch == code].mean(0)
+    return dense
+
+
+def _log_share(counts: sp.csr_matrix, size: np.ndarray) -> Tensor:
     """Logarithm of the genes' shares in all molecules, relative to those of all genes left out."""
     import torch
 

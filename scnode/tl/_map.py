@@ -33,8 +33,8 @@ def map(
 ) -> AnnData | None:
     r"""Encode cells that a model was not fitted to, and predict how they move.
 
-    Genes are matched by name: the order does not matter, further genes are left out, and a gene that `adata` lacks takes
-    its mean over the cells of the fit. Nothing is fitted again: :math:`z = E(x)` and :math:`\dot z = f(z)` as they are.
+    Genes are matched by name: their order does not matter, further genes are left out, and a gene that `adata` lacks
+    takes its mean over the cells of the fit. Nothing is fitted again: :math:`z = E(x)` and :math:`\dot z = f(z)`.
     A model on a representation of the user's reads it from `obsm`, where the new cells must have been placed.
 
     Parameters
@@ -84,12 +84,12 @@ def _place(adata: AnnData, model: LatentODE, layer: str | None) -> tuple[np.ndar
         return _given(adata, model), {}
     expression = read_expression(adata, layer=layer)
     _check_transform(expression, model.transform)
-    matrix, missing = _match_genes(expression, model)
+    matrix, missing = _match_genes(expression, model.genes, model.encoder.mean.numpy())
     batch = None
     if model.batch_key is not None:
-        batch = read_batches(adata, model.batch_key, known=model.batches).code
+        batch = read_batches(adata, model.batch_key, known=model.batches).apart
     encoder = deepcopy(model.encoder).double()
-    latent = encode(encoder, matrix, batch=batch if len(model.batches) > 1 else None)
+    latent = encode(encoder, matrix, batch=batch)
     return latent, {"genes": len(model.genes), "missing_genes": missing}
 
 
@@ -114,14 +114,14 @@ def _check_transform(expression: Expression, transform: str) -> None:
         )
 
 
-def _match_genes(expression: Expression, model: LatentODE) -> tuple[sp.csr_matrix, int]:
+def _match_genes(expression: Expression, genes: list[str], mean: np.ndarray) -> tuple[sp.csr_matrix, int]:
     """Expression of the encoder's genes in its order, and how many of them are filled in."""
     place = {gene: i for i, gene in enumerate(expression.genes)}
-    columns = np.array([place.get(gene, -1) for gene in model.genes])
+    columns = np.array([place.get(gene, -1) for gene in genes])
     missing = columns < 0
     n_missing, n = int(missing.sum()), len(columns)
     if n_missing > _MOST_MISSING * n:
-        first = [gene for gene, gone in zip(model.genes, missing, strict=True) if gone][:3]
+        first = [gene for gene, gone in zip(genes, missing, strict=True) if gone][:3]
         raise ScnodeError(
             f"{n_missing} of the model's {n} genes are not in adata.var_names (first: {first}; there: "
             f"{expression.genes[:3].tolist()}). Name genes as in the fit, or pass the whole gene set."
@@ -129,10 +129,8 @@ def _match_genes(expression: Expression, model: LatentODE) -> tuple[sp.csr_matri
     matrix = expression.matrix[:, np.maximum(columns, 0)]
     if not n_missing:
         return matrix, 0
-    logger.warning(
-        "%d of the model's %d genes are missing: filled with their mean over the fitted cells.", n_missing, n
-    )
-    filler = sp.csr_matrix(np.where(missing, model.encoder.mean.numpy(), 0))
+    logger.warning("%d of the model's %d genes are missing: their mean over the fitted cells is used.", n_missing, n)
+    filler = sp.csr_matrix(np.where(missing, mean, 0))
     present = matrix @ sp.diags((~missing).astype(np.float32))
     return sp.csr_matrix(present + sp.csr_matrix(np.ones((matrix.shape[0], 1))) @ filler), n_missing
 

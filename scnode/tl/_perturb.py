@@ -75,8 +75,8 @@ def perturb(
     Raises
     ------
     ScnodeError
-        No fitted model, no decoder or a nonlinear one, an unknown gene or group, a level that is negative or not a number, or a name
-        already in use.
+        No fitted model, no decoder or a nonlinear one, an unknown gene or group, a level that is negative or not a
+        number, or a name already in use.
     SolverError
         A trajectory that could not be integrated.
     """

@@ -34,7 +34,7 @@ def principal_components(
     return PCA(torch.from_numpy(mean), torch.from_numpy(components)), genes
 
 
-def loadings(matrix: sp.csr_matrix, n_latent: int) -> tuple[np.ndarray, np.ndarray]:
+def loadings(matrix: sp.csr_matrix | np.ndarray, n_latent: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and orthonormal loadings of expression (cell, gene)."""
     import scanpy as sc
     from anndata import AnnData as New

@@ -70,8 +70,8 @@ def build_space(
     if encoder == "pca":
         return _encoded(expression, *principal_components(adata, expression, size, fixed=n_latent is not None))
     batches = None if batch_key is None else read_batches(adata, batch_key)
-    genes = variable_genes(expression.matrix, batch=None if batches is None else batches.code)
-    learned, history = learn(encoder, expression, genes, size, batches, training or Training())
+    genes = variable_genes(expression.matrix, batch=None if batches is None else batches.apart)
+    learned, history = learn(encoder, expression, genes, size, batches=batches, training=training or Training())
     return _encoded(expression, learned, genes, batches, history)
 
 
@@ -130,7 +130,7 @@ def _encoded(
     history: list[dict[str, Any]] | None = None,
 ) -> FitSpace:
     """The cells where the encoder, in double precision, places them."""
-    code = None if batches is None else batches.code
+    code = None if batches is None else batches.apart
     latent = encode(encoder, expression.matrix[:, genes], batch=code)
     space = Space(latent, _neighbors(latent), expression, encoder, genes, code)
     single = copy.deepcopy(encoder).float()

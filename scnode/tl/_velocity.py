@@ -27,7 +27,8 @@ def velocity(
     r"""Show the fitted velocity in an embedding or in gene space.
 
     In an embedding :math:`e`, :math:`v^e_i = \sum_j (P_{ij} - 1/k)(e_j - e_i)/\|e_j - e_i\|` over the neighbours,
-    with :math:`P` of :func:`scnode.tl.transition_matrix`; in gene space :math:`\dot x = \partial D(z)\,\dot z` with the decoder :math:`D`.
+    with :math:`P` of :func:`scnode.tl.transition_matrix`; in gene space :math:`\dot x = \partial D(z)\,\dot z` with the
+    decoder :math:`D`.
 
     Parameters
     ----------

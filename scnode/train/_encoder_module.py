@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import numpy as np
@@ -24,7 +24,8 @@ _BATCH_SIZE = 128
 def encoder_loss(encoder: Autoencoder | VAE, profiles: Mapping[str, Tensor]) -> Tensor:
     r"""Reconstruction error of an autoencoder, or the negative evidence bound of a VAE per gene.
 
-    The bound is :math:`E_q \log p(x \mid h) - \mathrm{KL}(q \,\|\, N(0, I))` at one draw :math:`h = m + \sigma\epsilon`.
+    The bound is :math:`E_q \log p(x \mid h) - \mathrm{KL}(q \,\|\, N(0, I))` at one draw
+    :math:`h = m + \sigma\epsilon`.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ class ProfileData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         self.generator = generator
-        shared = {"n_latent": n_latent, "generator": generator}
+        shared: dict[str, Any] = {"n_latent": n_latent, "generator": generator}
         self.validation = _Batches(profiles, validation, **shared, fixed=True)
         self.train = _Batches(profiles, train, **shared, fixed=False)
 
