@@ -2,9 +2,10 @@
 
 from ._fit import fit
 from ._jacobian import jacobian
+from ._map import map
 from ._perturb import perturb
 from ._trajectories import trajectories
 from ._transition_matrix import transition_matrix
 from ._velocity import velocity
 
-__all__ = ["fit", "jacobian", "perturb", "trajectories", "transition_matrix", "velocity"]
+__all__ = ["fit", "jacobian", "map", "perturb", "trajectories", "transition_matrix", "velocity"]
