@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from scnode._errors import ScnodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _LARGEST = 2000
 
@@ -76,6 +76,14 @@ class Transport:
     plan: sp.csr_matrix
 
 
+@dataclass(frozen=True)
+class Bridge:
+    """States between snapshots, where no cell was seen, and velocities that lead across, both (state, latent)."""
+
+    latent: np.ndarray
+    velocity: np.ndarray
+
+
 def chord_velocity(latent: np.ndarray, transports: Iterable[Transport]) -> tuple[np.ndarray, np.ndarray]:
     r"""Velocity of every cell along the plans that it is part of.
 
@@ -100,3 +108,28 @@ def chord_velocity(latent: np.ndarray, transports: Iterable[Transport]) -> tuple
     found = n_sides > 0
     velocity[found] /= n_sides[found, None]
     return velocity, found
+
+
+def bridge(latent: np.ndarray, transports: Sequence[Transport], *, rng: np.random.Generator) -> Bridge:
+    r"""One state between the snapshots for every cell that has a later partner.
+
+    A partner j is drawn by the plan; the state is :math:`(1-s) x_i + s x_j` with uniform s, and its velocity
+    :math:`(x_j - x_i)/\Delta t` (:cite:p:`Tong2024`).
+    """
+    parts = []
+    for step in transports:
+        tied = np.flatnonzero(np.asarray(step.plan.sum(1)).ravel() > 0)
+        start, end = latent[step.earlier[tied]], latent[step.later[_draw(step.plan[tied], rng)]]
+        along = rng.random((len(tied), 1))
+        parts.append(((1 - along) * start + along * end, (end - start) / step.elapsed))
+    return Bridge(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _draw(plan: sp.csr_matrix, rng: np.random.Generator) -> np.ndarray:
+    """One column of each row, by its weights."""
+    # Running sums of the entries: a row's own begin where those before it end.
+    ends = plan.data.cumsum()
+    before = np.concatenate([[0.0], ends])[plan.indptr]
+    wanted = before[:-1] + rng.random(plan.shape[0]) * np.diff(before)
+    entry = np.searchsorted(ends, wanted, side="right")
+    return plan.indices[np.clip(entry, plan.indptr[:-1], plan.indptr[1:] - 1)]

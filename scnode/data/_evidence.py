@@ -37,6 +37,7 @@ def find_evidence(
     adata: AnnData,
     space: Space,
     *,
+    rng: np.random.Generator,
     snapshots: Snapshots | None = None,
     lineage_key: str | None = None,
     coupling_key: str | None = None,
@@ -49,7 +50,7 @@ def find_evidence(
     """
     found = []
     if snapshots is not None:
-        found.append(time_course_evidence(adata, snapshots, space, coupling_key=coupling_key))
+        found.append(time_course_evidence(adata, snapshots, space, coupling_key=coupling_key, rng=rng))
     if lineage_key is not None:
         found.append(lineage_evidence(adata, lineage_key, snapshots, space))
     if pseudotime_key is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from scnode.data._coupling import Bridge
     from scnode.data._expression import Expression
     from scnode.data._neighbors import Neighbors
     from scnode.nn import Encoder
@@ -31,6 +32,8 @@ class Evidence:
         Time of each cell where the source has one, shape (cell,).
     gene_rate
         Rate of the encoder's input where the source is a gene velocity, shape (cell, encoder gene).
+    bridge
+        States between snapshots, where the source has such.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Evidence:
     se: np.ndarray
     clock: np.ndarray | None = None
     gene_rate: np.ndarray | None = None
+    bridge: Bridge | None = None
 
 
 @dataclass(frozen=True)

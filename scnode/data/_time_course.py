@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from scnode._errors import EvidenceError
 from scnode._validation import near
-from scnode.data._coupling import Transport, chord_velocity, couple
+from scnode.data._coupling import Transport, bridge, chord_velocity, couple
 from scnode.data._source import Evidence
 from scnode.data._velocity import tangent_velocity
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def time_course_evidence(
-    adata: AnnData, snapshots: Snapshots, space: Space, *, coupling_key: str | None = None
+    adata: AnnData, snapshots: Snapshots, space: Space, *, coupling_key: str | None, rng: np.random.Generator
 ) -> Evidence:
     r"""Velocity of every cell from transport plans between its snapshot and those beside it.
 
@@ -39,19 +39,24 @@ def time_course_evidence(
         Latent states.
     coupling_key
         `obsp` entry (cell, cell) with given couplings, the rows earlier cells; by default exact optimal transport.
+    rng
+        Source of randomness.
     """
-    transports = _transports(snapshots, space, _given(adata, coupling_key))
+    transports = _transports(snapshots, space, _given(adata, coupling_key), rng)
     velocity, found = chord_velocity(space.latent, transports)
     if not found.any():
         raise EvidenceError(f"adata.obsp[{coupling_key!r}] couples no cells of successive times. Pass another one.")
     kept, se = tangent_velocity(space.latent, velocity, space.neighbors)
     where = "exact optimal transport" if coupling_key is None else f"obsp[{coupling_key!r}]"
     source = f"obs[{snapshots.key!r}] ({len(snapshots.kept)} time points, coupled by {where})"
-    return Evidence("time", source, kept, np.where(found, se, np.inf), snapshots.clock)
+    se = np.where(found, se, np.inf)
+    between = bridge(space.latent, transports, rng=rng)
+    return Evidence("time", source, kept, se, snapshots.clock, bridge=between)
 
 
-def _transports(snapshots: Snapshots, space: Space, given: sp.csr_matrix | None) -> list[Transport]:
-    rng = np.random.default_rng(0)
+def _transports(
+    snapshots: Snapshots, space: Space, given: sp.csr_matrix | None, rng: np.random.Generator
+) -> list[Transport]:
     rows = [np.flatnonzero(snapshots.number == k) for k in range(len(snapshots.kept))]
     transports = []
     for earlier, later, elapsed in zip(rows[:-1], rows[1:], np.diff(snapshots.times), strict=True):

@@ -48,7 +48,13 @@ def train_field(
     # A walker that could not go on stays, and a solver's clock must not: the extra time is negligible.
     steps = np.maximum(np.diff(times, axis=1), 1e-4)
     times = np.concatenate([np.zeros((len(times), 1)), np.minimum(steps, np.quantile(steps, 0.95)).cumsum(1)], axis=1)
-    around = surroundings(space.latent, target.velocity, rng=rng)
+    extra = _between(gathered, snapshots)
+    # Where snapshots lie apart, the way between them is no empty space to be kept out of.
+    covered, moving = (
+        np.concatenate([own, extra[name]]) if name in extra else own
+        for own, name in ((space.latent, "bridge"), (target.velocity, "bridge_velocity"))
+    )
+    around = (part[: len(space.latent)] for part in surroundings(covered, moving, rng=rng))
     examples = Examples(
         space.latent,
         target.velocity,
@@ -56,6 +62,20 @@ def train_field(
         *around,
         smooth[index],
         times,
-        **({} if snapshots is None else {"snapshot": snapshots.number, "snapshot_times": snapshots.times}),
+        **extra,
     )
     return fit_field(model.field, examples, rng=rng, **options)
+
+
+def _between(gathered: Gathered, snapshots: Snapshots | None) -> dict[str, Any]:
+    """What a time course adds to the examples."""
+    if snapshots is None:
+        return {}
+    bridge = next(s.bridge for s in gathered.sources if s.bridge is not None)
+    return {
+        "snapshot": snapshots.number,
+        "snapshot_times": snapshots.times,
+        "bridge": bridge.latent,
+        "bridge_velocity": bridge.velocity,
+        "local": 1 - gathered.target.share["time"],
+    }

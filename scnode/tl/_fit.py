@@ -160,6 +160,7 @@ def fit(
         space,
         seen_snapshots,
         weights=weights,
+        rng=source,
         pseudotime_key=pseudotime_key,
         velocity_key=velocity_key,
         lineage_key=lineage_key,

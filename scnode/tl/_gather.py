@@ -46,10 +46,11 @@ def gather(
     snapshots: Snapshots | None,
     *,
     weights: Mapping[str, float] | None,
+    rng: np.random.Generator,
     **keys: str | None,
 ) -> Gathered:
     """Find the evidence, mix it, and bring it to the clock: days where they are known, else the first source's."""
-    sources = find_evidence(adata, space.evidence, snapshots=snapshots, **keys)
+    sources = find_evidence(adata, space.evidence, snapshots=snapshots, rng=rng, **keys)
     target = mix(sources, weights=weights)
     clock = next((s.clock for s in sources if s.clock is not None), None)
     if clock is None:

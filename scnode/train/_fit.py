@@ -8,6 +8,7 @@ import signal
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
     from scnode.nn import MLPField
 
-_POLISH = 0.125
+# Of the epochs and of the learning rate of the regression. Chords across snapshots are a start only, and the polish is
+# then the fit proper.
+_POLISH, _POLISH_SNAPSHOTS = (0.125, 0.2), (0.35, 1.0)
 _PATIENCE = 15
 
 
@@ -41,6 +44,10 @@ class Examples:
         Short trajectories from each cell: states (cell, step, latent) and strictly increasing times (cell, step).
     snapshot, snapshot_times
         Number of the snapshot that each cell is of, shape (cell,), and increasing times of the snapshots.
+    bridge, bridge_velocity
+        States between the snapshots and velocities that lead across, shape (state, latent).
+    local
+        Share of the evidence that is not the snapshots', and stays when these themselves are fitted.
     """
 
     latent: np.ndarray
@@ -52,6 +59,9 @@ class Examples:
     times: np.ndarray
     snapshot: np.ndarray | None = None
     snapshot_times: np.ndarray | None = None
+    bridge: np.ndarray | None = None
+    bridge_velocity: np.ndarray | None = None
+    local: float = 1.0
 
 
 def fit_field(
@@ -76,15 +86,15 @@ def fit_field(
     )
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     data = CellData(tensors, train=train, validation=validation, batch_size=batch_size, generator=generator)
-    history, interrupted = _stage("regression", field, data, max_epochs=max_epochs, lr=lr, options=trainer_options)
+    stage = partial(_stage, field=field, data=data, options=trainer_options, local=examples.local)
+    history, interrupted = stage("regression", max_epochs=max_epochs, lr=lr)
     if interrupted:
         return history
     regressed = copy.deepcopy(field.state_dict())
-    solve, epochs = dict(solve_options), max(1, round(_POLISH * max_epochs))
+    length, pace = _POLISH if examples.snapshot is None else _POLISH_SNAPSHOTS
+    epochs = max(1, round(length * max_epochs))
     try:
-        history += _stage(
-            "polish", field, data, max_epochs=epochs, lr=lr / 5, options=trainer_options, solve_options=solve
-        )[0]
+        history += stage("polish", max_epochs=epochs, lr=pace * lr, solve_options=dict(solve_options))[0]
     except (SolverError, KeyboardInterrupt) as error:
         field.cpu().load_state_dict(regressed)
         logger.warning("The polish is left out and the regressed field kept: %s", error or "interrupted")
@@ -107,35 +117,40 @@ def _tensors(
         "outside_velocity": examples.outside_velocity,
         "states": examples.paths,
         "times": examples.times,
-        **_windows(examples, boot),
+        **_time_course(examples, boot),
     }
     tensors = {name: torch.as_tensor(a, dtype=torch.float32) for name, a in arrays.items()}
     return tensors, order[n_validation:], order[:n_validation]
 
 
-def _windows(examples: Examples, boot: np.ndarray) -> dict[str, np.ndarray]:
-    """Of every cell its snapshot, the time until the next one, and its weight as a member of its snapshot."""
+def _time_course(examples: Examples, boot: np.ndarray) -> dict[str, np.ndarray]:
+    """Of every cell its snapshot, the time until the next one, its weight in its snapshot, and a state on the way."""
     if examples.snapshot is None or examples.snapshot_times is None:
         return {}
     following = np.append(examples.snapshot_times[1:], examples.snapshot_times[-1])
     window = np.stack([examples.snapshot_times, following], axis=1)[examples.snapshot]
-    return {"snapshot": examples.snapshot, "window": window, "boot": boot}
+    arrays = {"snapshot": examples.snapshot, "window": window, "boot": boot}
+    if examples.bridge is not None and examples.bridge_velocity is not None:
+        row = np.resize(np.arange(len(examples.bridge)), len(boot))
+        arrays |= {"bridge": examples.bridge[row], "bridge_velocity": examples.bridge_velocity[row]}
+    return arrays
 
 
 def _stage(
     stage: str,
+    *,
     field: MLPField,
     data: Any,
-    *,
     max_epochs: int,
     lr: float,
     options: Mapping[str, Any],
+    local: float,
     solve_options: dict[str, object] | None = None,
 ) -> tuple[list[dict[str, Any]], bool]:
     """Fit the field, and return the history and whether the user interrupted."""
     from scnode.train._module import FieldModule
 
-    module = FieldModule(field, lr=lr, solve_options=solve_options)
+    module = FieldModule(field, lr=lr, local=local, solve_options=solve_options)
     found = run_stage(module, data, stage=stage, max_epochs=max_epochs, options=options)
     field.cpu()
     return found

@@ -30,22 +30,31 @@ class LossTerms:
         Mismatch of field and local evidence, in units of the mean squared speed.
     surroundings
         The same for states around the cells, whose velocity leads back to them.
+    bridge
+        The same for states between snapshots.
     path
         Mismatch of solved and observed short trajectories, in units of the states' variance along them.
     snapshots
         Energy distance of solved and observed snapshots, in units of the states' scale.
+    local
+        Weight of `regression` and `path`.
     """
 
     regression: Tensor
     surroundings: Tensor
+    bridge: Tensor | None = None
     path: Tensor | None = None
     snapshots: Tensor | None = None
+    local: float = 1.0
 
     @property
     def total(self) -> Tensor:
         """Weighted sum of the terms."""
-        local = self.regression + _RETURN * self.surroundings
-        return local + sum(term for term in (self.path, self.snapshots) if term is not None)
+        total = self.local * self.regression + _RETURN * self.surroundings
+        for weight, term in ((1.0, self.bridge), (self.local, self.path), (1.0, self.snapshots)):
+            if term is not None:
+                total = total + weight * term
+        return total
 
 
 def regression_loss(field: MLPField, t: Tensor, latent: Tensor, velocity: Tensor, weight: Tensor) -> Tensor:

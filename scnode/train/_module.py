@@ -19,26 +19,39 @@ Batch = dict[str, Tensor]
 class FieldModule(L.LightningModule):
     """Regression on local evidence; with `solve_options`, short solved trajectories and snapshots as well."""
 
-    def __init__(self, field: MLPField, *, lr: float, solve_options: dict[str, object] | None = None) -> None:
+    def __init__(
+        self, field: MLPField, *, lr: float, local: float = 1.0, solve_options: dict[str, object] | None = None
+    ) -> None:
         super().__init__()
-        self.field, self.lr, self.solve_options = field, lr, solve_options
+        self.field, self.lr, self.local, self.solve_options = field, lr, local, solve_options
 
     def terms(self, batch: Batch) -> LossTerms:
         """Losses of a batch."""
-        zero, weight = batch["latent"].new_zeros(()), batch["weight"].T
-        regression, surroundings = (
-            regression_loss(self.field, zero, batch[state], batch[velocity], w)
-            for state, velocity, w in (
-                ("latent", "velocity", weight),
-                ("outside", "outside_velocity", torch.ones_like(weight)),
-            )
-        )
+        weight = batch["weight"].T
+        even = torch.ones_like(weight)
+        local = {
+            "regression": self._regression(batch["latent"], batch["velocity"], weight),
+            "surroundings": self._regression(batch["outside"], batch["outside_velocity"], even),
+        }
         if self.solve_options is None:
-            return LossTerms(regression, surroundings)
-        path = path_loss(self.field, batch["times"], batch["states"], weight, solve_options=self.solve_options)
-        if "snapshot" not in batch:
-            return LossTerms(regression, surroundings, path)
-        arrival = snapshot_loss(
+            return LossTerms(**local, bridge=self._bridge(batch, even))
+        path = None
+        if self.local > 0:
+            path = path_loss(self.field, batch["times"], batch["states"], weight, solve_options=self.solve_options)
+        return LossTerms(**local, path=path, snapshots=self._snapshots(batch), local=self.local)
+
+    def _bridge(self, batch: Batch, even: Tensor) -> Tensor | None:
+        if "bridge" not in batch:
+            return None
+        return (1 - self.local) * self._regression(batch["bridge"], batch["bridge_velocity"], even)
+
+    def _regression(self, states: Tensor, velocity: Tensor, weight: Tensor) -> Tensor:
+        return regression_loss(self.field, states.new_zeros(()), states, velocity, weight)
+
+    def _snapshots(self, batch: Batch) -> Tensor | None:
+        if "snapshot" not in batch or self.solve_options is None:
+            return None
+        return snapshot_loss(
             self.field,
             batch["snapshot"],
             batch["window"],
@@ -46,7 +59,6 @@ class FieldModule(L.LightningModule):
             batch["boot"].T,
             solve_options=self.solve_options,
         )
-        return LossTerms(regression, surroundings, path, arrival)
 
     def training_step(self, batch: Batch) -> Tensor:
         """Loss of one training batch."""
