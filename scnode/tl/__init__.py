@@ -1,5 +1,6 @@
 """Compute and write: each tool names the keys that it writes."""
 
+from ._fate import fate
 from ._fit import fit
 from ._jacobian import jacobian
 from ._perturb import perturb
@@ -7,4 +8,4 @@ from ._trajectories import trajectories
 from ._transition_matrix import transition_matrix
 from ._velocity import velocity
 
-__all__ = ["fit", "jacobian", "perturb", "trajectories", "transition_matrix", "velocity"]
+__all__ = ["fate", "fit", "jacobian", "perturb", "trajectories", "transition_matrix", "velocity"]
