@@ -43,6 +43,11 @@ class Keys:
         return f"{self.run}_velocity_sd"
 
     @property
+    def outside(self) -> str:
+        """`obs`: whether a mapped cell lies off the cells of the fit."""
+        return f"{self.run}_outside"
+
+    @property
     def divergence(self) -> str:
         """`obs`: trace of the latent Jacobian."""
         return f"{self.run}_divergence"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from scnode.data._expression import Expression
     from scnode.data._neighbors import Neighbors
+    from scnode.nn import Encoder
 
 PSEUDOTIME_COLUMNS = (
     "dpt_pseudotime",
@@ -59,13 +60,14 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Space:
-    """The latent space that evidence is expressed in."""
+    """The latent space that evidence is expressed in; the encoder is in double precision."""
 
     latent: np.ndarray
     neighbors: Neighbors
     expression: Expression | None = None
-    loadings: np.ndarray | None = None
+    encoder: Encoder | None = None
     genes: np.ndarray | None = None
+    batch: np.ndarray | None = None
 
 
 def find_evidence(
@@ -84,9 +86,9 @@ def find_evidence(
 
 
 def _first_found(adata: AnnData, space: Space) -> Evidence:
-    if _VELOCITY_LAYER in adata.layers and space.loadings is not None:
+    if _VELOCITY_LAYER in adata.layers and space.encoder is not None:
         return _velocity(adata, _VELOCITY_LAYER, space)
-    if {"spliced", "unspliced"} <= set(adata.layers) and space.loadings is not None:
+    if {"spliced", "unspliced"} <= set(adata.layers) and space.encoder is not None:
         return _from_counts(adata, space)
     for key in PSEUDOTIME_COLUMNS:
         if key in adata.obs:
@@ -169,11 +171,9 @@ def _check_gene_velocity(velocity: np.ndarray, key: str) -> None:
 
 
 def _gene_velocity(velocity: np.ndarray, abundance: np.ndarray, source: str, space: Space) -> Evidence:
-    if space.expression is None or space.loadings is None or space.genes is None:
-        raise EvidenceError(
-            "A gene velocity needs an encoder with loadings. Leave use_rep= out, or pass obsm velocity."
-        )
-    projected = latent_velocity(velocity, abundance, space.expression, space.loadings, space.genes)
+    if space.expression is None or space.encoder is None or space.genes is None:
+        raise EvidenceError("A gene velocity needs an encoder. Leave use_rep= out, or pass obsm velocity.")
+    projected = latent_velocity(velocity, abundance, space.expression, space.encoder, space.genes, batch=space.batch)
     return Evidence("velocity", source, *tangent_velocity(space.latent, projected, space.neighbors))
 
 

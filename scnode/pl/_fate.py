@@ -88,8 +88,7 @@ def fate(
     if chosen not in table:
         raise ScnodeError(f"color={chosen!r} is no fate of obsm[{keys.fate!r}]. {near(chosen, table)} Pass color=.")
     labels = _labels(adata, source if groupby is None else groupby)
-    axes = plt.subplots(1, 2, figsize=(11, 4.5), constrained_layout=True)[1] if ax is None else ax
-    bars, cells = axes
+    bars, cells = plt.subplots(1, 2, figsize=(11, 4.5), constrained_layout=True)[1] if ax is None else ax
     order = list(adata.obs[keys.time].groupby(labels).mean().sort_values().index)
     means = table.groupby(labels).mean().loc[order[::-1]]
     colors = _colors(adata, source, [str(c) for c in table.columns], palette)
@@ -101,8 +100,10 @@ def fate(
     bars.spines[["top", "right"]].set_visible(False)
     bars.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=min(len(table.columns), 4))
     _draw_map(adata, basis, table[chosen], cells, cmap=cmap, size=size)
-    shown = finish(bars, title=title, show=show, return_fig=return_fig)
-    return (bars, cells) if shown is bars else None if shown is None else bars.figure
+    drawn = finish(bars, title=title, show=show, return_fig=return_fig)
+    if drawn is None:
+        return None
+    return bars.figure if return_fig else (bars, cells)
 
 
 def _stored(adata: AnnData, keys: Keys) -> tuple[pd.DataFrame, str]:

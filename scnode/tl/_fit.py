@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from scnode.model import LatentODE
     from scnode.tl._space import FitSpace
 
+_MAX_EPOCHS = 200
+
 
 def fit(
     adata: AnnData,
@@ -31,6 +34,8 @@ def fit(
     weights: Mapping[str, float] | None = None,
     use_rep: str | None = None,
     layer: str | None = None,
+    encoder: str = "pca",
+    decoder: str | None = None,
     n_latent: int | None = None,
     batch_key: str | None = None,
     field: str = "mlp",
@@ -66,16 +71,25 @@ def fit(
         `obs` column with a pseudotime.
     velocity_key
         Layer with a gene velocity, or `obsm` entry with a velocity in the latent space.
-    time_key, lineage_key, batch_key, noise, holdout
+    time_key, lineage_key, noise, holdout
         Not available in this version; naming one is an error.
     weights
         Factor by source, ``{"pseudotime": 1.0, "velocity": 1.0}``.
     use_rep
-        `obsm` entry to use as the latent space; there is then no decoder.
+        `obsm` entry to use as the latent space, such as an embedding by scVI or Harmony.
     layer
         Layer to encode instead of `X`.
+    encoder
+        ``"pca"``; ``"autoencoder"`` or ``"autoencoder-huber"`` on log-normalised expression; ``"vae"`` or
+        ``"vae-zinb"`` on raw counts with a negative binomial or a zero-inflated likelihood. All but the first are
+        fitted before the field, and know expression by its 2000 most variable genes.
+    decoder
+        ``"linear"`` regresses log-normalised expression on the representation named by `use_rep`, by ridge
+        regression; without it such a model has no genes.
     n_latent
-        Number of principal components, 20 by default.
+        Dimension of the latent space, by default 20 principal components or 10 learned coordinates.
+    batch_key
+        `obs` column of the batches that a VAE keeps out of the latent space.
     field
         Kind of field; ``"mlp"``.
     n_members
@@ -83,7 +97,8 @@ def fit(
     solver, gradient, rtol, atol
         For the solver in the loop, see :func:`scnode.ode.solve`.
     max_epochs
-        Upper bound of the regression stage, 200 by default; the polish takes an eighth of it. Both stop early.
+        Upper bound of the regression stage, 200 by default; a learned encoder takes up to half of it and the polish an
+        eighth. All stop early.
     batch_size, lr
         Cells per step and learning rate.
     accelerator, devices, trainer_kwargs
@@ -101,7 +116,8 @@ def fit(
         Writes ``obsm["X_scnode"]`` (cell, latent), ``obsm["velocity_scnode"]`` (cell, latent; per unit of the clock),
         ``obs["scnode_time"]`` the clock in [0, 1], ``obs["scnode_velocity_sd"]`` the ensemble's root mean square
         deviation, and ``uns["scnode"]`` with `params`, `history`, `report` (`evidence`, the
-        `share` of each source in the mix, and the `agreement` of each pair by cell), `model` and `version`.
+        `share` of each source in the mix, the `agreement` of each pair by cell, and with `decoder` its `name` and
+        `explained_variance`), `model` and `version`.
 
     Raises
     ------
@@ -112,33 +128,44 @@ def fit(
 
     References
     ----------
-    :cite:p:`Chen2018`
+    :cite:p:`Chen2018`, :cite:p:`Lopez2018`
     """
+    params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "rng", "trainer_kwargs"}}
+    from scnode.tl._learned import Training
     from scnode.tl._space import build_space
 
-    params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "rng", "build_space", "trainer_kwargs"}}
-    _refuse_unavailable(
-        time_key=time_key, lineage_key=lineage_key, batch_key=batch_key, noise=noise or None, holdout=holdout
-    )
+    _refuse_unavailable(time_key=time_key, lineage_key=lineage_key, noise=noise or None, holdout=holdout)
     _check_options(field=field, n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
     check_cells(adata)
     source = np.random.default_rng(rng)
-    space = build_space(adata, use_rep=use_rep, layer=layer, n_latent=n_latent)
+    trainer_options = {"accelerator": accelerator, "devices": devices, **(trainer_kwargs or {})}
+    epochs = max_epochs or _MAX_EPOCHS
+    space = build_space(
+        adata,
+        use_rep=use_rep,
+        layer=layer,
+        n_latent=n_latent,
+        encoder=encoder,
+        decoder=decoder,
+        batch_key=batch_key,
+        training=Training(source, max_epochs=math.ceil(epochs / 2), trainer_options=trainer_options),
+    )
     target, clock, sources = _evidence(adata, space, pseudotime_key, velocity_key, weights)
     model = _new_model(space, n_members, source)
     history = _train(
         model,
         space,
         target,
-        max_epochs=max_epochs or 200,
+        max_epochs=epochs,
         batch_size=batch_size,
         lr=lr,
         solve_options={"solver": solver, "gradient": gradient, "rtol": rtol, "atol": atol},
-        trainer_options={"accelerator": accelerator, "devices": devices, **(trainer_kwargs or {})},
+        trainer_options=trainer_options,
         rng=source,
     )
     result = adata.copy() if copy else adata
-    report = {"evidence": sources, "share": target.share, "agreement": target.agreement}
+    report = {"evidence": sources, "share": target.share, "agreement": target.agreement, **space.report}
+    history = [*space.history, *history]
     _write(result, Keys(key_added), model, space.latent, clock, params=params, history=history, report=report)
     return result if copy else None
 
@@ -148,7 +175,6 @@ def _refuse_unavailable(**options: object) -> None:
     mend = {
         "time_key": "Pass numeric days as pseudotime_key=, which regresses the state on them locally.",
         "lineage_key": "Leave it out.",
-        "batch_key": "Correct batches first and pass the corrected embedding as use_rep=.",
         "noise": "Leave it out; the field is then the drift alone.",
         "holdout": "Fit a subset: scnode.tl.fit(adata[kept].copy()).",
     }
@@ -210,7 +236,12 @@ def _new_model(space: FitSpace, n_members: int, rng: np.random.Generator) -> Lat
 
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     field = MLPField(space.latent.shape[1], n_members=n_members, generator=generator)
-    return LatentODE(field, encoder=space.encoder, genes=space.genes, transform=space.transform, use_rep=space.use_rep)
+    known: dict[str, Any] = (
+        {} if space.batches is None else {"batch_key": space.batches.key, "batches": space.batches.names}
+    )
+    return LatentODE(
+        field, encoder=space.encoder, genes=space.genes, transform=space.transform, use_rep=space.use_rep, **known
+    )
 
 
 def _train(

@@ -118,14 +118,32 @@ def _stage(
     options: Mapping[str, Any],
     solve_options: dict[str, object] | None = None,
 ) -> tuple[list[dict[str, Any]], bool]:
-    """Train, keep the best state, and return the history and whether the user interrupted."""
+    """Fit the field, and return the history and whether the user interrupted."""
+    from scnode.train._module import FieldModule
+
+    module = FieldModule(field, lr=lr, solve_options=solve_options)
+    found = run_stage(module, data, stage=stage, max_epochs=max_epochs, options=options)
+    field.cpu()
+    return found
+
+
+def run_stage(
+    module: Any,
+    data: Any,
+    *,
+    stage: str,
+    max_epochs: int,
+    options: Mapping[str, Any],
+    patience: int = _PATIENCE,
+    min_gain: float = 0.0,
+) -> tuple[list[dict[str, Any]], bool]:
+    """Train a module, keep its best state, and return the history and whether the user interrupted."""
     import lightning as L
 
     from scnode.train._callbacks import BestState
-    from scnode.train._module import FieldModule
 
-    module, best = FieldModule(field, lr=lr, solve_options=solve_options), BestState(stage)
-    stop = L.pytorch.callbacks.EarlyStopping("validation_loss", patience=_PATIENCE)
+    best = BestState(stage)
+    stop = L.pytorch.callbacks.EarlyStopping("validation_loss", patience=patience, min_delta=min_gain)
     given = dict(options)
     callbacks = [best, stop, *given.pop("callbacks", [])]
     defaults = {
@@ -143,7 +161,6 @@ def _stage(
             raise KeyboardInterrupt
         logger.warning("Interrupted after %d epochs of the %s: its best state is kept.", len(best.history), stage)
     best.restore(module)
-    field.cpu()
     return best.history, interrupted
 
 
