@@ -72,7 +72,8 @@ def evaluation(
     place, width = np.arange(len(values)), 0.8 / len(_SHADES)
     for i, (method, shade) in enumerate(_SHADES.items()):
         at = place + (i - (len(_SHADES) - 1) / 2) * width
-        ax.bar(at, values[method], **({"width": width, "color": shade, "label": method} | kwargs))
+        options: dict[str, Any] = {"width": width, "color": shade, "label": method}
+        ax.bar(at, values[method], **(options | kwargs))
     floor = values[_FLOOR].to_numpy()
     ax.hlines(floor, place - 0.45, place + 0.45, colors="black", linestyles="dashed", label=_FLOOR)
     ax.set(xticks=place, xticklabels=[f"{t:g}" for t in values.index], ylabel=f"{_LABELS[metric]} (latent units)")

@@ -40,7 +40,7 @@ def fate(
 ) -> Sequence[Axes] | Figure | SubFigure | None:
     """Mean fate probabilities of each group as stacked bars, beside the cells coloured by one fate.
 
-    Bars are ordered by the mean clock of their cells.
+    Bars are ordered by the mean clock of their cells, the earliest on top.
 
     Parameters
     ----------
@@ -89,8 +89,10 @@ def fate(
         raise ScnodeError(f"color={chosen!r} is no fate of obsm[{keys.fate!r}]. {near(chosen, table)} Pass color=.")
     labels = _labels(adata, source if groupby is None else groupby)
     bars, cells = plt.subplots(1, 2, figsize=(11, 4.5), constrained_layout=True)[1] if ax is None else ax
-    order = list(adata.obs[keys.time].groupby(labels).mean().sort_values().index)
-    means = table.groupby(labels).mean().loc[order[::-1]]
+    means = table.groupby(labels).mean()
+    # Cells that were mapped to a model alone have no clock.
+    if keys.time in adata.obs:
+        means = means.loc[adata.obs[keys.time].groupby(labels).mean().sort_values(ascending=False).index]
     colors = _colors(adata, source, [str(c) for c in table.columns], palette)
     left = np.zeros(len(means))
     for name, shade in zip(table.columns, colors, strict=True):

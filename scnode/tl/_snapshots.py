@@ -33,8 +33,9 @@ class Snapshots:
         Its cells, shape (cell, latent).
     before, moved
         Cells of the last earlier time, and where the field takes them.
-    interpolated
-        As many states of the displacement interpolation between the two kept times as a draw may need.
+    interpolated, mass
+        States of the displacement interpolation between two kept times, shape (pair, latent), and the share of the
+        optimal plan that each carries, shape (pair,).
     size
         Number of cells of a draw.
     """
@@ -44,6 +45,7 @@ class Snapshots:
     before: Floats
     moved: Floats
     interpolated: Floats
+    mass: Floats
     size: int
 
     @classmethod
@@ -55,14 +57,16 @@ class Snapshots:
         last = kept[kept < time].max()
         first, second = _around(kept, time)
         before = latent[days == last]
-        ends = [_some(latent[days == end], max_cells, rng) for end in (first, second)]
+        x, y = (_some(latent[days == end], max_cells, rng) for end in (first, second))
+        interpolated, mass = _interpolate(x, y, (time - first) / (second - first))
         size = min(len(before), int((days == time).sum()) // 2, max_cells)
         return cls(
             time=time,
             target=latent[days == time],
             before=before,
             moved=_flow(fitted, before, last, time),
-            interpolated=_interpolate(*ends, (time - first) / (second - first), size, rng),
+            interpolated=interpolated,
+            mass=mass,
             size=size,
         )
 
@@ -70,10 +74,12 @@ class Snapshots:
         """Half of the held-out cells, and one cloud of the same size a method."""
         order = rng.permutation(len(self.target))
         rows = rng.permutation(len(self.before))[: self.size]
+        # Never twice the same pair: repeats would cost this method what the others do not pay.
+        pairs = rng.choice(len(self.mass), self.size, replace=False, p=self.mass)
         clouds = {
             "scnode": self.moved[rows],
             "no_motion": self.before[rows],
-            "ot_interpolation": self.interpolated[rng.permutation(len(self.interpolated))[: self.size]],
+            "ot_interpolation": self.interpolated[pairs],
             "noise_floor": self.target[order[self.size : 2 * self.size]],
         }
         return self.target[order[: self.size]], clouds
@@ -89,12 +95,12 @@ def _some(cloud: Floats, most: int, rng: np.random.Generator) -> Floats:
     return cloud[rng.permutation(len(cloud))[:most]]
 
 
-def _interpolate(x: Floats, y: Floats, share: float, size: int, rng: np.random.Generator) -> Floats:
-    """States at a share of the way along pairs drawn from the optimal plan, several times as many as one cloud."""
-    plan = optimal_plan(x, y, p=2).ravel()
-    pairs = rng.choice(len(plan), 4 * size, p=plan / plan.sum())
-    i, j = np.unravel_index(pairs, (len(x), len(y)))
-    return x[i] + share * (y[j] - x[i])
+def _interpolate(x: Floats, y: Floats, share: float) -> tuple[Floats, Floats]:
+    """States at a share of the way along the pairs of the optimal plan, and the mass of each."""
+    plan = optimal_plan(x, y, p=2)
+    i, j = np.nonzero(plan)
+    mass = plan[i, j]
+    return x[i] + share * (y[j] - x[i]), mass / mass.sum()
 
 
 def _flow(fitted: AnnData, states: Floats, start: float, end: float) -> Floats:
