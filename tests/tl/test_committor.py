@@ -73,12 +73,12 @@ def test_directions_that_neighbours_do_not_share_carry_no_fate():
     latent, labels = strip(noise=0.1)
     axes = signal_axes(latent)
     assert np.abs(axes[0]).max() > 0.99
-    assert axes.shape[1] < latent.shape[1]
+    assert axes.shape[1] <= 2
     live = labels.sum(1) == 0
     found = solve(latent, drifting(latent, 0.0), labels).probability[live, 1]
     assert np.corrcoef(found, latent[live, 0])[0, 1] > 0.98
     residual = found - np.polyval(np.polyfit(latent[live, 0], found, 3), latent[live, 0])
-    assert np.abs(np.corrcoef(residual, latent[live, 2:].T)[0, 1:]).max() < 0.1
+    assert residual.std() < 0.01
 
 
 def test_standard_errors_cover_the_spread_of_new_samples_and_of_members():
