@@ -47,6 +47,10 @@ class Keys:
         """`obs`: whether a mapped cell lies off the cells of the fit."""
         return f"{self.run}_outside"
 
+    def agreement(self, source: str) -> str:
+        """`obs`: cosine of a source of evidence with the fitted velocity."""
+        return f"{self.run}_agreement_{source}"
+
     @property
     def divergence(self) -> str:
         """`obs`: trace of the latent Jacobian."""

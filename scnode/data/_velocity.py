@@ -27,7 +27,7 @@ def latent_velocity(
     genes: np.ndarray,
     *,
     batch: np.ndarray | None = None,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Project a gene velocity to the latent space through the log transform and the encoder.
 
     :math:`\dot z = \partial E(x)\,\dot x` with :math:`x = \log(1 + c\,s)` and
@@ -47,6 +47,11 @@ def latent_velocity(
         Columns of `velocity` in the order of the encoder's genes.
     batch
         Number of each cell's batch, shape (cell,).
+
+    Returns
+    -------
+    tuple
+        :math:`\dot z` (cell, latent) and :math:`\dot x` (cell, encoder gene), zero for genes left out.
     """
     v, s = velocity[:, genes], abundance[:, genes]
     fitted = np.isfinite(v).all(0)
@@ -59,7 +64,7 @@ def latent_velocity(
     gained = v[:, fitted].sum(1, keepdims=True)
     growth = np.divide(gained, total, out=np.zeros_like(total), where=total > 0)
     rate = np.where(fitted, c * (v - s * growth) / (1 + c * s), 0)
-    return encode_velocity(encoder, np.log1p(c * s), rate, batch=batch)
+    return encode_velocity(encoder, np.log1p(c * s), rate, batch=batch), rate
 
 
 def _scale(logarithms: sp.csr_matrix, abundance: np.ndarray) -> float:

@@ -71,15 +71,15 @@ def map(
     if not adata.n_obs:
         raise ScnodeError("adata has no cells. Pass those to be placed.")
     check_names(adata)
-    latent, report = _place(adata, model, layer)
+    latent, report = place(adata, model, layer)
     seen = {} if reference is None else _compare(latent, reference, keys)
     result = adata.copy() if copy else adata
     _write(result, keys, model, latent, seen, params={"layer": layer}, report=report)
     return result if copy else None
 
 
-def _place(adata: AnnData, model: LatentODE, layer: str | None) -> tuple[np.ndarray, dict[str, int]]:
-    """Latent states, and how many genes they come from."""
+def place(adata: AnnData, model: LatentODE, layer: str | None) -> tuple[np.ndarray, dict[str, int]]:
+    """Latent states of cells that the model was not fitted to, and how many genes they come from."""
     if model.use_rep is not None or model.encoder is None:
         return _given(adata, model), {}
     expression = read_expression(adata, layer=layer)

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def principal_components(
-    adata: AnnData, expression: Expression, n_latent: int, *, fixed: bool
+    adata: AnnData, expression: Expression, n_latent: int, *, fixed: bool, reuse: bool = True
 ) -> tuple[PCA, np.ndarray]:
     """The encoder in double precision and its columns; stored loadings that reproduce `X_pca` are used again."""
     import torch
 
     from scnode.nn import PCA
 
-    found = _stored_loadings(adata, expression, n_latent, fixed=fixed)
+    found = _stored_loadings(adata, expression, n_latent, fixed=fixed) if reuse else None
     if found is None:
         genes = variable_genes(expression.matrix)
         found = (*loadings(expression.matrix[:, genes], n_latent), genes)

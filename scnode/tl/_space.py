@@ -11,7 +11,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._validation import check_obsm, near
 from scnode.data import Neighbors, encode, read_batches, read_expression, variable_genes
-from scnode.data._evidence import Space
+from scnode.data._source import Space
 from scnode.tl._learned import Training, learn
 from scnode.tl._linear_decoder import regress_decoder
 from scnode.tl._principal import principal_components
@@ -53,8 +53,9 @@ def build_space(
     decoder: str | None = None,
     batch_key: str | None = None,
     training: Training | None = None,
+    reuse: bool = True,
 ) -> FitSpace:
-    """Encode the cells, or read where they are."""
+    """Encode the cells, or read where they are; with `reuse`, by stored components where these fit the cells."""
     _check_kinds(encoder, decoder, use_rep=use_rep, batch_key=batch_key)
     if n_latent is not None and not 1 <= n_latent < adata.n_obs:
         raise ScnodeError(f"n_latent={n_latent} must be at least 1 and below the {adata.n_obs} cells. Pass less.")
@@ -68,7 +69,7 @@ def build_space(
         raise ScnodeError(f"adata has shape {adata.shape}: a latent space needs at least 2 cells and 2 genes.")
     size = n_latent or min(_N_COMPONENTS if encoder == "pca" else _N_LEARNED, most)
     if encoder == "pca":
-        return _encoded(expression, *principal_components(adata, expression, size, fixed=n_latent is not None))
+        return _encoded(expression, *principal_components(adata, expression, size, fixed=n_latent is not None, reuse=reuse))
     batches = None if batch_key is None else read_batches(adata, batch_key)
     genes = variable_genes(expression.matrix, batch=None if batches is None else batches.apart)
     learned, history = learn(encoder, expression, genes, size, batches=batches, training=training or Training())

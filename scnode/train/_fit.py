@@ -39,6 +39,8 @@ class Examples:
         States around the cells and velocities that lead back, shape (cell, latent).
     paths, times
         Short trajectories from each cell: states (cell, step, latent) and strictly increasing times (cell, step).
+    snapshot, snapshot_times
+        Number of the snapshot that each cell is of, shape (cell,), and increasing times of the snapshots.
     """
 
     latent: np.ndarray
@@ -48,6 +50,8 @@ class Examples:
     outside_velocity: np.ndarray
     paths: np.ndarray
     times: np.ndarray
+    snapshot: np.ndarray | None = None
+    snapshot_times: np.ndarray | None = None
 
 
 def fit_field(
@@ -94,18 +98,28 @@ def _tensors(
     order = torch.from_numpy(rng.permutation(n))
     n_validation = max(1, n // 10)
     # Bayesian bootstrap: exponential weights keep every cell, where resampling would drop a third of them.
-    boot = rng.exponential(size=(n_members, n)) if n_members > 1 else np.ones((1, n))
+    boot = rng.exponential(size=(n_members, n)).T if n_members > 1 else np.ones((n, 1))
     arrays = {
         "latent": examples.latent,
         "velocity": examples.velocity,
-        "weight": boot * examples.precision,
+        "weight": boot * examples.precision[:, None],
         "outside": examples.outside,
         "outside_velocity": examples.outside_velocity,
         "states": examples.paths,
         "times": examples.times,
+        **_windows(examples, boot),
     }
     tensors = {name: torch.as_tensor(a, dtype=torch.float32) for name, a in arrays.items()}
     return tensors, order[n_validation:], order[:n_validation]
+
+
+def _windows(examples: Examples, boot: np.ndarray) -> dict[str, np.ndarray]:
+    """Of every cell its snapshot, the time until the next one, and its weight as a member of its snapshot."""
+    if examples.snapshot is None or examples.snapshot_times is None:
+        return {}
+    following = np.append(examples.snapshot_times[1:], examples.snapshot_times[-1])
+    window = np.stack([examples.snapshot_times, following], axis=1)[examples.snapshot]
+    return {"snapshot": examples.snapshot, "window": window, "boot": boot}
 
 
 def _stage(
