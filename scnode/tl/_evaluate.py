@@ -11,12 +11,13 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._settings import logger
 from scnode._typing import RandomState
-from scnode._validation import near, numeric_obs
+from scnode._validation import near
+from scnode.data import read_snapshots
 from scnode.metrics import energy_distance, wasserstein
 from scnode.metrics._wasserstein import require_pot
 from scnode.model import stored_model
 from scnode.tl._fit import fit
-from scnode.tl._snapshots import Snapshots
+from scnode.tl._held_out import HeldOut
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,9 +59,9 @@ def evaluate(
     adata
         Annotated by :func:`scnode.tl.fit`, whose parameters the new models are fitted with.
     time_key
-        Numeric `obs` column with the time of collection of each cell; three times or more.
+        `obs` column with the time of collection of each cell, numbers or labels such as "E15.5"; three times or more.
     holdout
-        Times to hold out, one model for each; by default all but the first.
+        Times to hold out, in numbers, one model for each; by default all but the first.
     params
         Arguments of :func:`scnode.tl.fit` to use instead of those of the stored run.
     max_cells
@@ -97,8 +98,8 @@ def evaluate(
 
     require_pot()
     keys = Keys(key_added)
-    days = numeric_obs(adata, time_key, argument="time_key")
-    times = np.unique(days)
+    snapshots = read_snapshots(adata, time_key)
+    days, times = snapshots.days, snapshots.kept
     held = _held_out(times, holdout, time_key)
     options = _options(adata, keys, params)
     if max_cells < 2 or n_splits < 1:
@@ -113,8 +114,8 @@ def evaluate(
         fitted = fit(
             adata, **options, time_key=time_key, holdout=[float(time)], rng=source, key_added=DEFAULT, copy=True
         )
-        snapshots = Snapshots.of(fitted, days, float(time), max_cells=max_cells, rng=source)
-        tables.append(_compare(snapshots, n_splits=n_splits, rng=source))
+        clouds = HeldOut.of(fitted, days, float(time), max_cells=max_cells, rng=source)
+        tables.append(_compare(clouds, n_splits=n_splits, rng=source))
     result = adata.copy() if copy else adata
     table = pd.concat(tables, ignore_index=True)
     run = result.uns.get(keys.uns, {})
@@ -165,18 +166,18 @@ def _check_sizes(days: np.ndarray, times: np.ndarray, time_key: str) -> None:
             )
 
 
-def _compare(snapshots: Snapshots, *, n_splits: int, rng: np.random.Generator) -> pd.DataFrame:
+def _compare(held: HeldOut, *, n_splits: int, rng: np.random.Generator) -> pd.DataFrame:
     """One row a method: mean distances to the held-out cells over the splits."""
     import pandas as pd
 
     rows = []
     for _ in range(n_splits):
-        target, clouds = snapshots.draw(rng)
+        target, clouds = held.draw(rng)
         for method, cloud in clouds.items():
             distances = {
                 "w1": wasserstein(cloud, target, p=1),
                 "w2": wasserstein(cloud, target, p=2),
                 "energy": energy_distance(cloud, target),
             }
-            rows.append({"method": method, "holdout": snapshots.time, **distances, "n_cells": len(target)})
+            rows.append({"method": method, "holdout": held.time, **distances, "n_cells": len(target)})
     return pd.DataFrame(rows).groupby(["method", "holdout"], sort=False, as_index=False).mean()

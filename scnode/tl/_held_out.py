@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Snapshots:
+class HeldOut:
     """Clouds around one held-out time, in the latent space of a fit that has not seen it.
 
     Parameters
@@ -49,7 +49,7 @@ class Snapshots:
     size: int
 
     @classmethod
-    def of(cls, fitted: AnnData, days: Floats, time: float, *, max_cells: int, rng: np.random.Generator) -> Snapshots:
+    def of(cls, fitted: AnnData, days: Floats, time: float, *, max_cells: int, rng: np.random.Generator) -> HeldOut:
         """Clouds of a model that was fitted with `time` held out."""
         keys = Keys()
         latent = np.asarray(fitted.obsm[keys.latent], dtype=float)
