@@ -57,7 +57,9 @@ def evaluate(
     Parameters
     ----------
     adata
-        Annotated by :func:`scnode.tl.fit`, whose parameters the new models are fitted with.
+        Annotated by :func:`scnode.tl.fit`, whose parameters the new models are fitted with. Evidence that was made
+        from all cells, such as a pseudotime, knows the held-out ones; collection times and velocities of the cells
+        themselves do not.
     time_key
         `obs` column with the time of collection of each cell, numbers or labels such as "E15.5"; three times or more.
     holdout
