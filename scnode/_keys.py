@@ -66,6 +66,21 @@ class Keys:
         """`obsm`: eigenvalues of the latent Jacobian."""
         return f"{self.run}_eigenvalues"
 
+    @property
+    def fate(self) -> str:
+        """`obsm`: fate probabilities (cells, groups)."""
+        return f"{self.run}_fate"
+
+    @property
+    def fate_se(self) -> str:
+        """`obsm`: standard errors of the fate probabilities."""
+        return f"{self.run}_fate_se"
+
+    @property
+    def fate_entropy(self) -> str:
+        """`obs`: entropy of the fate probabilities."""
+        return f"{self.run}_fate_entropy"
+
     def end_states(self, name: str) -> str:
         """`obsm`: where a perturbation leaves its start cells."""
         return f"X_{self.run}_{name}"

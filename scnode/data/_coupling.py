@@ -41,7 +41,8 @@ def couple(source: np.ndarray, target: np.ndarray, *, rng: np.random.Generator) 
     parts = [_plan(source[i], target[j]) for i, j in zip(rows, columns, strict=True)]
     shares = [len(i) / n for i in rows]
     entries = [
-        (share * part.data, i[part.row], j[part.col]) for share, part, i, j in zip(shares, parts, rows, columns, strict=True)
+        (share * part.data, i[part.row], j[part.col])
+        for share, part, i, j in zip(shares, parts, rows, columns, strict=True)
     ]
     weight, row, column = (np.concatenate(e) for e in zip(*entries, strict=True))
     return sp.csr_matrix((weight, (row, column)), shape=(n, m))
@@ -97,7 +98,10 @@ def chord_velocity(latent: np.ndarray, transports: Iterable[Transport]) -> tuple
     """
     velocity, n_sides = np.zeros_like(latent), np.zeros(len(latent))
     for step in transports:
-        for plan, own, other in ((step.plan, step.earlier, step.later), (step.plan.T.tocsr(), step.later, step.earlier)):
+        for plan, own, other in (
+            (step.plan, step.earlier, step.later),
+            (step.plan.T.tocsr(), step.later, step.earlier),
+        ):
             mass = np.asarray(plan.sum(1)).ravel()
             tied = mass > 0
             partner = (plan @ latent[other])[tied] / mass[tied, None]

@@ -114,7 +114,9 @@ def _held_out(times: np.ndarray, key: str, holdout: Sequence[float] | None) -> l
 
 def warn_of_confounded_batches(adata: AnnData, snapshots: Snapshots, batch_key: str) -> None:
     """Batches that each hold one time alone cannot be told from time."""
-    number = [len(np.unique(snapshots.days[rows])) for rows in adata.obs.groupby(batch_key, observed=True).indices.values()]
+    number = [
+        len(np.unique(snapshots.days[rows])) for rows in adata.obs.groupby(batch_key, observed=True).indices.values()
+    ]
     if len(number) > 1 and max(number) == 1:
         logger.warning(
             "Every batch of obs[%r] was collected at one time of obs[%r]: effects of batches and motion cannot be told "

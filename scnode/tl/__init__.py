@@ -1,5 +1,7 @@
 """Compute and write: each tool names the keys that it writes."""
 
+from ._evaluate import evaluate
+from ._fate import fate
 from ._fit import fit
 from ._jacobian import jacobian
 from ._map import map
@@ -8,4 +10,14 @@ from ._trajectories import trajectories
 from ._transition_matrix import transition_matrix
 from ._velocity import velocity
 
-__all__ = ["fit", "jacobian", "map", "perturb", "trajectories", "transition_matrix", "velocity"]
+__all__ = [
+    "evaluate",
+    "fate",
+    "fit",
+    "jacobian",
+    "map",
+    "perturb",
+    "trajectories",
+    "transition_matrix",
+    "velocity",
+]

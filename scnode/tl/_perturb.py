@@ -53,8 +53,9 @@ def perturb(
     start
         Cells to start from, as in :func:`scnode.tl.trajectories`.
     groupby, groups
-        `obs` column and its terminal groups (all of them by default); an end state belongs to the group that most of
-        its nearest terminal cells have. Without `groupby` there is no table of fates.
+        `obs` column and its terminal groups (all of them by default), else those of the last :func:`scnode.tl.fate`;
+        an end state belongs to the groups of its 15 nearest terminal cells, in their shares. Without either there is
+        no table of fates.
     t
         Length of the flow in units of the clock, 1 (its full range) by default.
     name
@@ -92,7 +93,7 @@ def perturb(
         raise ScnodeError(f"t={horizon} must be positive. Leave it out for the full range of the clock.")
     name = _free_name(adata.uns[keys.uns], genes, name, overwrite=overwrite)
     rows = start_rows(adata, start, keys)
-    terminal = None if groupby is None else terminal_groups(adata, groupby, groups)
+    terminal = terminal_groups(adata, keys, groupby, groups)
     states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
     ts = torch.tensor([0.0, horizon])
     with torch.no_grad():

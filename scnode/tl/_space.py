@@ -69,7 +69,9 @@ def build_space(
         raise ScnodeError(f"adata has shape {adata.shape}: a latent space needs at least 2 cells and 2 genes.")
     size = n_latent or min(_N_COMPONENTS if encoder == "pca" else _N_LEARNED, most)
     if encoder == "pca":
-        return _encoded(expression, *principal_components(adata, expression, size, fixed=n_latent is not None, reuse=reuse))
+        return _encoded(
+            expression, *principal_components(adata, expression, size, fixed=n_latent is not None, reuse=reuse)
+        )
     batches = None if batch_key is None else read_batches(adata, batch_key)
     genes = variable_genes(expression.matrix, batch=None if batches is None else batches.apart)
     learned, history = learn(encoder, expression, genes, size, batches=batches, training=training or Training())

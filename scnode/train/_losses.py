@@ -144,7 +144,9 @@ def energy_distance(x: Tensor, y: Tensor, x_weight: Tensor, y_weight: Tensor) ->
     """Unbiased energy distance of weighted clouds (member, cell, latent), one a member."""
     a, b = (w / w.sum(1, keepdim=True) for w in (x_weight, y_weight))
     across = torch.einsum("mi,mj,mij->m", a, b, _distances(x, y))
-    within = (torch.einsum("mi,mj,mij->m", w, w, _distances(z, z)) / (1 - w.square().sum(1)) for z, w in ((x, a), (y, b)))
+    within = (
+        torch.einsum("mi,mj,mij->m", w, w, _distances(z, z)) / (1 - w.square().sum(1)) for z, w in ((x, a), (y, b))
+    )
     return 2 * across - sum(within)
 
 
