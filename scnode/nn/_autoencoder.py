@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
+from torch.nn import functional as F
 
 from scnode._errors import ScnodeError
 from scnode.nn._curved import Curved
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "mse": torch.nn.functional.mse_loss,
-    "huber": torch.nn.functional.huber_loss,
+    "mse": F.mse_loss,
+    "huber": F.huber_loss,
 }
 
 
@@ -68,7 +68,7 @@ class Autoencoder(Curved):
         self.mean.copy_(mean)
         self.unit.fill_(unit)
         self.encoder.start(components * (unit / spread), components.new_zeros(self.n_latent), generator=generator)
-        self.decoder.start(components.T * (spread / unit), torch.zeros_like(mean), generator=generator)
+        self.decoder.start(components.T * (spread / unit), mean.new_zeros(len(mean)), generator=generator)
 
     def encode(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """Latent state of expression (cell, gene); batches make no difference."""
@@ -79,7 +79,7 @@ class Autoencoder(Curved):
         """Expression of latent states (..., latent); batches make no difference."""
         del batch
         flat = (z * self.scale + self.center).reshape(-1, self.n_latent)
-        return (self.decoder(flat) * self.unit + self.mean).unflatten(0, z.shape[:-1])
+        return (self.decoder(flat) * self.unit + self.mean).reshape(*z.shape[:-1], -1)
 
     def error(self, x: Tensor) -> Tensor:
         """Mean loss of the reconstruction of `x` (cell, gene), in units of the genes' variance."""
