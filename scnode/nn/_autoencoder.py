@@ -13,7 +13,7 @@ from scnode.nn._residual import ResidualPerceptron
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from torch import Tensor
+    from torch import Generator, Tensor
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": F.mse_loss,
@@ -61,9 +61,7 @@ class Autoencoder(Curved):
         """What the row of :data:`scnode.nn.ENCODERS` takes beyond genes and latent dimension."""
         return {"hidden": list(self.hidden)}
 
-    def start(
-        self, mean: Tensor, components: Tensor, *, unit: float, spread: float, generator: torch.Generator
-    ) -> None:
+    def start(self, mean: Tensor, components: Tensor, *, unit: float, spread: float, generator: Generator) -> None:
         """Begin at principal components, whose standard deviation is `spread` and that of a gene `unit`."""
         self.mean.copy_(mean)
         self.unit.fill_(unit)

@@ -9,7 +9,8 @@ from scnode.data import read_batches
 
 @pytest.fixture
 def cells():
-    return ad.AnnData(np.ones((4, 2)), obs=pd.DataFrame({"lane": pd.Categorical(["b", "a", "b", "a"])}, index=[*"wxyz"]))
+    obs = pd.DataFrame({"lane": pd.Categorical(["b", "a", "b", "a"])}, index=[*"wxyz"])
+    return ad.AnnData(np.ones((4, 2)), obs=obs)
 
 
 def test_batches_are_numbered_by_name(cells):

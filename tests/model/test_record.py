@@ -124,7 +124,7 @@ def crafted(what):
     ],
 )
 def test_a_crafted_encoder_is_refused_before_it_is_made(what):
-    with pytest.raises(ScnodeError, match="Refit with|at least 1"):
+    with pytest.raises(ScnodeError, match=r"Refit with|at least 1"):
         LatentODE.from_arrays(crafted(what))
 
 

@@ -16,8 +16,8 @@ def clusters(shares, n=600, n_genes=80):
     rng = np.random.default_rng(0)
     cluster = rng.integers(3, size=n)
     batch = (rng.random(n) < np.array(shares)[cluster]).astype(int)
-    log = rng.normal(0, 1, n_genes) + rng.normal(0, 0.8, (3, n_genes))[cluster] + rng.normal(0, 0.7, (2, n_genes))[batch]
-    log += rng.normal(size=(n, 1)) * rng.normal(0, 0.3, n_genes)
+    log = rng.normal(0, 1, n_genes) + rng.normal(0, 0.8, (3, n_genes))[cluster]
+    log += rng.normal(0, 0.7, (2, n_genes))[batch] + rng.normal(size=(n, 1)) * rng.normal(0, 0.3, n_genes)
     rate = np.exp(log)
     rate *= rng.lognormal(7, 0.3, (n, 1)) / rate.sum(1, keepdims=True)
     adata = ad.AnnData(sp.csr_matrix(rng.poisson(rate * rng.gamma(5, 0.2, rate.shape)).astype(np.float32)))
