@@ -47,7 +47,7 @@ def read_batches(adata: AnnData, key: str, *, known: Sequence[str] | None = None
     column = adata.obs[key]
     if column.isna().any():
         raise ScnodeError(f"adata.obs[{key!r}] is missing in {column.isna().sum()} cells. Fill or drop them.")
-    labels = column.astype(str).to_numpy(dtype=str)
+    labels = [str(label) for label in column]
     names = tuple(sorted(set(labels))) if known is None else tuple(known)
     unseen = sorted(set(labels) - set(names))
     if unseen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
+from torch.nn import functional as F
 
 from scnode._errors import ScnodeError
 from scnode.nn._curved import Curved
@@ -13,11 +13,11 @@ from scnode.nn._residual import ResidualPerceptron
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from torch import Tensor
+    from torch import Generator, Tensor
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "mse": torch.nn.functional.mse_loss,
-    "huber": torch.nn.functional.huber_loss,
+    "mse": F.mse_loss,
+    "huber": F.huber_loss,
 }
 
 
@@ -61,14 +61,12 @@ class Autoencoder(Curved):
         """What the row of :data:`scnode.nn.ENCODERS` takes beyond genes and latent dimension."""
         return {"hidden": list(self.hidden)}
 
-    def start(
-        self, mean: Tensor, components: Tensor, *, unit: float, spread: float, generator: torch.Generator
-    ) -> None:
+    def start(self, mean: Tensor, components: Tensor, *, unit: float, spread: float, generator: Generator) -> None:
         """Begin at principal components, whose standard deviation is `spread` and that of a gene `unit`."""
         self.mean.copy_(mean)
         self.unit.fill_(unit)
         self.encoder.start(components * (unit / spread), components.new_zeros(self.n_latent), generator=generator)
-        self.decoder.start(components.T * (spread / unit), torch.zeros_like(mean), generator=generator)
+        self.decoder.start(components.T * (spread / unit), mean.new_zeros(len(mean)), generator=generator)
 
     def encode(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """Latent state of expression (cell, gene); batches make no difference."""
@@ -79,7 +77,7 @@ class Autoencoder(Curved):
         """Expression of latent states (..., latent); batches make no difference."""
         del batch
         flat = (z * self.scale + self.center).reshape(-1, self.n_latent)
-        return (self.decoder(flat) * self.unit + self.mean).unflatten(0, z.shape[:-1])
+        return (self.decoder(flat) * self.unit + self.mean).reshape(*z.shape[:-1], -1)
 
     def error(self, x: Tensor) -> Tensor:
         """Mean loss of the reconstruction of `x` (cell, gene), in units of the genes' variance."""

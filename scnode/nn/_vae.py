@@ -144,7 +144,7 @@ class VAE(Curved):
         h = (z * self.scale + self.center).reshape(-1, self.n_latent)
         batch = None if batch is None else batch.reshape(-1)
         expected = self._over_batches(lambda b: self._expected_share(h, b), len(h), batch)
-        return torch.log1p(_TARGET_SUM * expected).unflatten(0, z.shape[:-1])
+        return torch.log1p(_TARGET_SUM * expected).reshape(*z.shape[:-1], -1)
 
     def log_likelihood(self, counts: Tensor, size: Tensor, h: Tensor, batch: Tensor | None = None) -> Tensor:
         """Log-probability of counts (cell, gene) of cells with total `size` (cell,), shape (cell, gene)."""

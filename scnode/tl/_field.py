@@ -21,11 +21,14 @@ def new_model(space: FitSpace, n_members: int, rng: np.random.Generator) -> Late
 
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     field = MLPField(space.latent.shape[1], n_members=n_members, generator=generator)
-    known: dict[str, Any] = (
-        {} if space.batches is None else {"batch_key": space.batches.key, "batches": space.batches.names}
-    )
     return LatentODE(
-        field, encoder=space.encoder, genes=space.genes, transform=space.transform, use_rep=space.use_rep, **known
+        field,
+        encoder=space.encoder,
+        genes=space.genes,
+        transform=space.transform,
+        use_rep=space.use_rep,
+        batch_key=space.batches.key if space.batches else None,
+        batches=space.batches.names if space.batches else (),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
     from scnode.nn import VAE, Autoencoder
 
-_PATIENCE = 6
+_PATIENCE = 10
 _MIN_GAIN = 1e-4
-_LR = 3e-3
+_LR = 5e-3
+_FEW_GENES = 200
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,10 @@ def fit_encoder(
     data = ProfileData(profiles, encoder.n_latent, order[held_out:], order[:held_out], generator=generator)
     # Callbacks of the user's watch the field.
     options = {name: value for name, value in trainer_options.items() if name != "callbacks"}
+    # Every output adds its noise to the gradient of what they share.
+    lr = _LR * math.sqrt(min(1, _FEW_GENES / profiles.expression.shape[1]))
     history, _ = run_stage(
-        EncoderModule(encoder, lr=_LR),
+        EncoderModule(encoder, lr=lr),
         data,
         stage="encoder",
         max_epochs=max_epochs,
