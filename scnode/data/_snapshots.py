@@ -98,8 +98,9 @@ def read_snapshots(adata: AnnData, key: str, *, holdout: Sequence[float] | None 
     thin = times[(number < _FEWEST) & np.isin(times, kept)]
     if len(thin):
         raise EvidenceError(
-            f"adata.obs[{key!r}] has fewer than {_FEWEST} cells at {thin[:3].tolist()}: no distribution. Drop them: "
-            f"adata = adata[~adata.obs[{key!r}].isin({thin[:3].tolist()})].copy(), or merge them with a near time."
+            f"adata.obs[{key!r}] has fewer than {_FEWEST} cells at {len(thin)} of {len(kept)} times (first: "
+            f"{thin[:3].tolist()}): no distribution. Merge them with near times or drop them; a time that is known for "
+            f"each cell on its own goes in as pseudotime_key={key!r}."
         )
     return Snapshots(key, unit, days, kept)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scnode._errors import ScnodeError
-from scnode._validation import near
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,10 +25,10 @@ def annotate(
     adata: AnnData,
     keys: Keys,
     model: LatentODE,
+    *,
     space: FitSpace,
     gathered: Gathered,
     snapshots: Snapshots | None,
-    *,
     params: dict[str, Any],
     history: list[dict[str, Any]],
 ) -> None:

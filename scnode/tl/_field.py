@@ -42,7 +42,7 @@ def train_field(
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Fit the model's field in place and return the history."""
-    from scnode.data import draw_paths, surroundings
+    from scnode.data import draw_paths
     from scnode.train import Examples, fit_field
 
     target, near = gathered.target, space.evidence.neighbors.first(30)
@@ -52,19 +52,15 @@ def train_field(
     steps = np.maximum(np.diff(times, axis=1), 1e-4)
     times = np.concatenate([np.zeros((len(times), 1)), np.minimum(steps, np.quantile(steps, 0.95)).cumsum(1)], axis=1)
     extra = _between(gathered, snapshots)
-    # Where snapshots lie apart, the way between them is no empty space to be kept out of.
-    covered, moving = (
-        np.concatenate([own, extra[name]]) if name in extra else own
-        for own, name in ((space.latent, "bridge"), (target.velocity, "bridge_velocity"))
-    )
-    around = (part[: len(space.latent)] for part in surroundings(covered, moving, rng=rng))
+    outside, back = _around(space.latent, target.velocity, extra, rng)
     examples = Examples(
-        space.latent,
-        target.velocity,
-        target.precision,
-        *around,
-        smooth[index],
-        times,
+        latent=space.latent,
+        velocity=target.velocity,
+        precision=target.precision,
+        outside=outside,
+        outside_velocity=back,
+        paths=smooth[index],
+        times=times,
         **extra,
     )
     return fit_field(model.field, examples, rng=rng, **options)
@@ -82,3 +78,18 @@ def _between(gathered: Gathered, snapshots: Snapshots | None) -> dict[str, Any]:
         "bridge_velocity": bridge.velocity,
         "local": 1 - gathered.target.share["time"],
     }
+
+
+def _around(
+    latent: np.ndarray, velocity: np.ndarray, extra: dict[str, Any], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Surroundings of the cells and of the ways between snapshots, which are no empty space; one state a cell."""
+    from scnode.data import surroundings
+
+    if extra:
+        states = np.concatenate([latent, extra["bridge"]])
+        moving = np.concatenate([velocity, extra["bridge_velocity"]])
+        outside, back = surroundings(states, moving, rng=rng)
+        chosen = rng.permutation(len(states))[: len(latent)]
+        return outside[chosen], back[chosen]
+    return surroundings(latent, velocity, rng=rng)

@@ -57,9 +57,10 @@ def fit(
     r"""Learn a latent vector field :math:`\dot z = f_\theta(z)` from every evidence of motion at hand.
 
     Cells are encoded, each source of evidence becomes a local velocity with a standard error, and an ensemble of
-    fields is regressed on their precision-weighted mean, then polished on short trajectories with the solver in the
-    loop. With no evidence named, the first of these that is present is used: a stored velocity layer, spliced and
-    unspliced counts, a known pseudotime column, diffusion pseudotime from ``uns["iroot"]``.
+    fields is regressed on their precision-weighted mean, then polished with the solver in the loop: on short
+    trajectories, and where collection times are known on the distance between each snapshot and the one before it,
+    carried there by the flow. With no evidence named, the first of these that is present is used: a stored velocity
+    layer, spliced and unspliced counts, a known pseudotime column, diffusion pseudotime from ``uns["iroot"]``.
 
     Parameters
     ----------
@@ -69,10 +70,16 @@ def fit(
         `obs` column with a pseudotime.
     velocity_key
         Layer with a gene velocity, or `obsm` entry with a velocity in the latent space.
-    time_key, lineage_key, noise, holdout
-        Not available in this version; naming one is an error.
+    time_key
+        `obs` column with the collection time of every cell: numbers, or labels such as "E15.5" that
+        :func:`scnode.pp.time` reads. Its real spacing sets the clock.
+    lineage_key
+        `obs` column of clone barcodes (missing where a cell has none) or `obsm` matrix (cell, clone); needs `time_key`.
+    coupling_key
+        `obsp` entry (cell, cell) with couplings of successive times, such as moscot's; without it they are exact
+        optimal transport.
     weights
-        Factor by source, ``{"pseudotime": 1.0, "velocity": 1.0}``.
+        Factor by source, ``{"pseudotime": 1.0, "velocity": 1.0, "time": 1.0, "lineage": 1.0}``.
     use_rep
         `obsm` entry to use as the latent space, such as an embedding by scVI or Harmony.
     layer
@@ -90,13 +97,18 @@ def fit(
         `obs` column of the batches that a VAE keeps out of the latent space.
     field
         Kind of field; ``"mlp"``.
+    noise
+        Not available in this version; True is an error.
     n_members
         Size of the bootstrap ensemble.
     solver, gradient, rtol, atol
         For the solver in the loop, see :func:`scnode.ode.solve`.
+    holdout
+        Times of `time_key` whose cells are kept out of the encoder, the evidence, the training and its early stopping;
+        they are placed afterwards. A representation named by `use_rep` may have seen them all the same.
     max_epochs
-        Upper bound of the regression stage, 200 by default; a learned encoder takes up to half of it and the polish an
-        eighth. All stop early.
+        Upper bound of the regression stage, 200 by default; a learned encoder takes up to half of it, the polish an
+        eighth or, of a time course, a third. All stop early.
     batch_size, lr
         Cells per step and learning rate.
     accelerator, devices, trainer_kwargs
@@ -112,10 +124,13 @@ def fit(
     -------
     AnnData or None
         Writes ``obsm["X_scnode"]`` (cell, latent), ``obsm["velocity_scnode"]`` (cell, latent; per unit of the clock),
-        ``obs["scnode_time"]`` the clock in [0, 1], ``obs["scnode_velocity_sd"]`` the ensemble's root mean square
-        deviation, and ``uns["scnode"]`` with `params`, `history`, `report` (`evidence`, the
-        `share` of each source in the mix, the `agreement` of each pair by cell, and with `decoder` its `name` and
-        `explained_variance`), `model` and `version`.
+        ``obs["scnode_time"]`` the clock (0 to 1 over the cells or times that the fit has seen),
+        ``obs["scnode_velocity_sd"]`` the ensemble's root mean square deviation,
+        ``obs["scnode_agreement_<source>"]`` the cosine of each source with the fitted velocity, and ``uns["scnode"]`` with `params`, `history`, `report`,
+        `model` and `version`. The report holds `evidence`, the `share` of each source in the mix, the `agreement` of
+        each pair of sources (``"time|velocity"``) and of each with the fit (``"time|fit"``) by cell, `notes` on sources
+        and genes that contradict the rest, with `time_key` the `time_unit` (`key`, `unit`, `origin` and `span` of the
+        clock, times `kept`), and with `decoder` its `name` and `explained_variance`.
 
     Raises
     ------
@@ -126,7 +141,7 @@ def fit(
 
     References
     ----------
-    :cite:p:`Chen2018`, :cite:p:`Lopez2018`
+    :cite:p:`Chen2018`, :cite:p:`Lopez2018`, :cite:p:`Schiebinger2019`, :cite:p:`Tong2020`
     """
     params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "rng", "trainer_kwargs"}}
     from scnode.tl._annotate import annotate
@@ -180,7 +195,16 @@ def fit(
         rng=source,
     )
     result = adata.copy() if copy else adata
-    annotate(result, Keys(key_added), model, space, gathered, snapshots, params=params, history=history)
+    annotate(
+        result,
+        Keys(key_added),
+        model,
+        space=space,
+        gathered=gathered,
+        snapshots=snapshots,
+        params=params,
+        history=history,
+    )
     return result if copy else None
 
 

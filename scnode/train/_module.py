@@ -29,16 +29,14 @@ class FieldModule(L.LightningModule):
         """Losses of a batch."""
         weight = batch["weight"].T
         even = torch.ones_like(weight)
-        local = {
-            "regression": self._regression(batch["latent"], batch["velocity"], weight),
-            "surroundings": self._regression(batch["outside"], batch["outside_velocity"], even),
-        }
+        regression = self._regression(batch["latent"], batch["velocity"], weight)
+        surroundings = self._regression(batch["outside"], batch["outside_velocity"], even)
         if self.solve_options is None:
-            return LossTerms(**local, bridge=self._bridge(batch, even))
+            return LossTerms(regression, surroundings, bridge=self._bridge(batch, even))
         path = None
         if self.local > 0:
             path = path_loss(self.field, batch["times"], batch["states"], weight, solve_options=self.solve_options)
-        return LossTerms(**local, path=path, snapshots=self._snapshots(batch), local=self.local)
+        return LossTerms(regression, surroundings, path=path, snapshots=self._snapshots(batch), local=self.local)
 
     def _bridge(self, batch: Batch, even: Tensor) -> Tensor | None:
         if "bridge" not in batch:
