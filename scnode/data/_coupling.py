@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from scnode._errors import ScnodeError
+from scnode.metrics import optimal_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,7 +38,7 @@ def couple(source: np.ndarray, target: np.ndarray, *, rng: np.random.Generator) 
     n, m = len(source), len(target)
     n_parts = min(-(-max(n, m) // _LARGEST), n, m)
     rows, columns = (np.array_split(rng.permutation(k), n_parts) for k in (n, m))
-    parts = [_plan(source[i], target[j]) for i, j in zip(rows, columns, strict=True)]
+    parts = [sp.coo_matrix(optimal_plan(source[i], target[j])) for i, j in zip(rows, columns, strict=True)]
     shares = [len(i) / n for i in rows]
     entries = [
         (share * part.data, i[part.row], j[part.col])
@@ -46,15 +46,6 @@ def couple(source: np.ndarray, target: np.ndarray, *, rng: np.random.Generator) 
     ]
     weight, row, column = (np.concatenate(e) for e in zip(*entries, strict=True))
     return sp.csr_matrix((weight, (row, column)), shape=(n, m))
-
-
-def _plan(source: np.ndarray, target: np.ndarray) -> sp.coo_matrix:
-    try:
-        import ot
-    except ImportError as error:
-        raise ScnodeError('A time course needs POT. Run pip install "scnode[ot]".') from error
-    weights = (np.full(len(cloud), 1 / len(cloud)) for cloud in (source, target))
-    return sp.coo_matrix(ot.emd(*weights, ot.dist(source, target), numItermax=10_000_000))
 
 
 @dataclass(frozen=True)

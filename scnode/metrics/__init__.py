@@ -2,6 +2,6 @@
 
 from ._direction import bootstrap_mean, cosine
 from ._energy import energy_distance
-from ._wasserstein import wasserstein
+from ._wasserstein import optimal_plan, wasserstein
 
-__all__ = ["bootstrap_mean", "cosine", "energy_distance", "wasserstein"]
+__all__ = ["bootstrap_mean", "cosine", "energy_distance", "optimal_plan", "wasserstein"]

@@ -80,7 +80,31 @@ def optimal_plan(
     *,
     p: int = 2,
 ) -> NDArray[np.float64]:
-    """Optimal transport plan (n, m) under the cost of order `p`, with equal masses by default."""
+    r"""Optimal transport plan, :math:`\arg\min_{\pi\in\Pi(a, b)} \sum_{ij} \pi_{ij}\|x_i - y_j\|^p`, by POT.
+
+    Parameters
+    ----------
+    x, y
+        Clouds, shape (n, dimension) and (m, dimension).
+    a, b
+        Masses of the points, each of sum 1; equal by default.
+    p
+        Order of the cost, 1 or 2.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n, m).
+
+    Raises
+    ------
+    ScnodeError
+        POT is not installed, or did not reach the optimum.
+
+    References
+    ----------
+    :cite:p:`Peyre2019`, :cite:p:`Flamary2021`
+    """
     ot = require_pot()
     a, b = (np.full(len(v), 1 / len(v)) if w is None else w for v, w in ((x, a), (y, b)))
     most = max(_AT_LEAST, _ITERATIONS_PER_POINT * (len(x) + len(y)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,11 +41,15 @@ def evaluate(
     r"""Predict the cells of held-out times and measure how far the prediction is from them.
 
     For each held-out time :math:`t` a model is fitted anew without its cells, so that neither the field nor the latent
-    space knows them, and the cells :math:`x` of the last earlier time :math:`s` flow to :math:`t`. With :math:`y` the
-    cells of the next time :math:`u` that is kept, or, after the last one, :math:`x` and :math:`y` those of the two
-    times before, four clouds are compared with the held-out cells:
+    space knows them, and the cells :math:`x` of the last earlier time :math:`s` flow to :math:`t`. With
+    :math:`\phi_s^t` the flow of the mean of the ensemble, :math:`y` the cells of the next time :math:`u` that is kept,
+    or, after the last one, :math:`x` and :math:`y` those of the two times before, these clouds are compared with the
+    held-out cells:
 
-    - ``scnode``: :math:`x + \int_s^t f(z)\,\mathrm{d}t`, by the mean of the ensemble;
+    - ``scnode``: :math:`\phi_s^t(x) + \lambda\,(y - \phi_s^u(x))` for pairs drawn from the optimal plan between
+      :math:`\phi_s^u(x)` and y, which are the interpolation below where the field is zero; after the last time the
+      forecast;
+    - ``scnode_forecast``: :math:`\phi_s^t(x)`, which knows nothing of y;
     - ``no_motion``: :math:`x`;
     - ``ot_interpolation``: :math:`x + \lambda (y - x)` for pairs drawn from the optimal plan under the squared
       distance, with :math:`\lambda = (t - s)/(u - s)`, beyond 1 after the last time (:cite:p:`Schiebinger2019`);
@@ -82,7 +86,8 @@ def evaluate(
     AnnData or None
         Writes ``uns["scnode"]["evaluation"]``: `time_key`, and `table`, a DataFrame of `method`, `holdout`, `w1`, `w2`
         (:func:`scnode.metrics.wasserstein`), `energy` (:func:`scnode.metrics.energy_distance`) and `n_cells`, the
-        size of the clouds.
+        size of the clouds; and `notes`. Of a last time they say whether the data support extrapolation: whether, with
+        the last two times held out, the forecast of the earlier one is nearer to its cells than no motion is.
 
     Raises
     ------
@@ -110,18 +115,25 @@ def evaluate(
         )
     _check_sizes(days, times, time_key)
     source = np.random.default_rng(rng)
-    tables = []
-    for time in held:
+    tables, notes = [], []
+
+    def score(time: float, *others: float) -> pd.DataFrame:
         logger.info("Holding out %s=%g.", time_key, time)
         fitted = fit(
-            adata, **options, time_key=time_key, holdout=[float(time)], rng=source, key_added=DEFAULT, copy=True
+            adata, **options, time_key=time_key, holdout=[time, *others], rng=source, key_added=DEFAULT, copy=True
         )
-        clouds = HeldOut.of(fitted, days, float(time), max_cells=max_cells, rng=source)
-        tables.append(_compare(clouds, n_splits=n_splits, rng=source))
+        clouds = HeldOut.of(fitted, days, time, others, max_cells=max_cells, rng=source)
+        return _compare(clouds, n_splits=n_splits, rng=source)
+
+    for time in held:
+        tables.append(score(float(time)))
+        if time == times[-1]:
+            notes.append(_on_extrapolation(times, time_key, score))
+            logger.info("%s", notes[-1])
     result = adata.copy() if copy else adata
     table = pd.concat(tables, ignore_index=True)
     run = result.uns.get(keys.uns, {})
-    result.uns[keys.uns] = {**run, "evaluation": {"time_key": time_key, "table": table}}
+    result.uns[keys.uns] = {**run, "evaluation": {"time_key": time_key, "table": table, "notes": notes}}
     return result if copy else None
 
 
@@ -156,6 +168,25 @@ def _options(adata: AnnData, keys: Keys, params: Mapping[str, Any] | None) -> di
         if name not in known:
             raise ScnodeError(f"params= names {name!r}, no argument of scnode.tl.fit. {near(name, sorted(known))}")
     return {name: value for name, value in given.items() if name not in _OWN}
+
+
+def _on_extrapolation(times: np.ndarray, time_key: str, score: Callable[..., pd.DataFrame]) -> str:
+    """Whether a forecast of the last time but one, made without the last two, beats no motion."""
+    if len(times) < 4:
+        return f"{time_key} has {len(times)} times, too few to tell whether the data support extrapolation."
+    before, last = (float(time) for time in times[-2:])
+    energy = score(before, last).set_index("method")["energy"]
+    if energy["scnode_forecast"] < energy["no_motion"]:
+        return (
+            f"Extrapolation beyond {time_key}={before:g} is supported: without the last two times, the forecast of "
+            f"{before:g} is nearer to its cells than no motion is (energy distance {energy['scnode_forecast']:.3g} "
+            f"against {energy['no_motion']:.3g})."
+        )
+    return (
+        f"Extrapolation beyond {time_key}={before:g} is not supported by the data: without the last two times, the "
+        f"forecast of {before:g} is no nearer to its cells than no motion is (energy distance "
+        f"{energy['scnode_forecast']:.3g} against {energy['no_motion']:.3g})."
+    )
 
 
 def _check_sizes(days: np.ndarray, times: np.ndarray, time_key: str) -> None:

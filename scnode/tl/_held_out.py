@@ -9,16 +9,41 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import Keys
-from scnode.metrics._wasserstein import optimal_plan
+from scnode.metrics import optimal_plan
 from scnode.model import stored_model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """States (pair, latent) that stand for pairs of cells, and the share of the optimal plan of each, (pair,)."""
+
+    states: Floats
+    mass: Floats
+
+    @classmethod
+    def of(cls, states: Floats) -> Pairs:
+        """Each state as a pair of its own."""
+        return cls(states, np.full(len(states), 1 / len(states)))
+
+    @classmethod
+    def along(cls, x: Floats, y: Floats, base: Floats, share: float) -> Pairs:
+        """A share of the displacement from x to y along the optimal plan, added to what is at `base` for x."""
+        plan = optimal_plan(x, y, p=2)
+        i, j = np.nonzero(plan)
+        mass = plan[i, j]
+        return cls(base[i] + share * (y[j] - x[i]), mass / mass.sum())
+
+    def draw(self, size: int, rng: np.random.Generator) -> Floats:
+        """States by their mass, never one twice: repeats would cost this method what others do not pay."""
+        return self.states[rng.choice(len(self.mass), size, replace=False, p=self.mass)]
 
 
 @dataclass(frozen=True)
@@ -33,9 +58,8 @@ class HeldOut:
         Its cells, shape (cell, latent).
     before, moved
         Cells of the last earlier time, and where the field takes them.
-    interpolated, mass
-        States of the displacement interpolation between two kept times, shape (pair, latent), and the share of the
-        optimal plan that each carries, shape (pair,).
+    smoothed, interpolated
+        States between two kept times, along the field and straight.
     size
         Number of cells of a draw.
     """
@@ -44,29 +68,39 @@ class HeldOut:
     target: Floats
     before: Floats
     moved: Floats
-    interpolated: Floats
-    mass: Floats
+    smoothed: Pairs
+    interpolated: Pairs
     size: int
 
     @classmethod
-    def of(cls, fitted: AnnData, days: Floats, time: float, *, max_cells: int, rng: np.random.Generator) -> HeldOut:
-        """Clouds of a model that was fitted with `time` held out."""
+    def of(
+        cls,
+        fitted: AnnData,
+        days: Floats,
+        time: float,
+        others: Sequence[float] = (),
+        *,
+        max_cells: int,
+        rng: np.random.Generator,
+    ) -> HeldOut:
+        """Clouds of a model that was fitted with `time` and, it may be, others held out."""
         keys = Keys()
         latent = np.asarray(fitted.obsm[keys.latent], dtype=float)
-        kept = np.setdiff1d(days, [time])
+        kept = np.setdiff1d(days, [time, *others])
         last = kept[kept < time].max()
         first, second = _around(kept, time)
         before = latent[days == last]
         x, y = (_some(latent[days == end], max_cells, rng) for end in (first, second))
-        interpolated, mass = _interpolate(x, y, (time - first) / (second - first))
+        share = (time - first) / (second - first)
         size = min(len(before), int((days == time).sum()) // 2, max_cells)
+        moved = _flow(fitted, before, [last, time])[-1]
         return cls(
             time=time,
             target=latent[days == time],
             before=before,
-            moved=_flow(fitted, before, last, time),
-            interpolated=interpolated,
-            mass=mass,
+            moved=moved,
+            smoothed=_smooth(fitted, x, y, (first, time, second)) if time < second else Pairs.of(moved),
+            interpolated=Pairs.along(x, y, x, share),
             size=size,
         )
 
@@ -74,12 +108,11 @@ class HeldOut:
         """Half of the held-out cells, and one cloud of the same size a method."""
         order = rng.permutation(len(self.target))
         rows = rng.permutation(len(self.before))[: self.size]
-        # Never twice the same pair: repeats would cost this method what the others do not pay.
-        pairs = rng.choice(len(self.mass), self.size, replace=False, p=self.mass)
         clouds = {
-            "scnode": self.moved[rows],
+            "scnode": self.smoothed.draw(self.size, rng),
+            "scnode_forecast": self.moved[rows],
             "no_motion": self.before[rows],
-            "ot_interpolation": self.interpolated[pairs],
+            "ot_interpolation": self.interpolated.draw(self.size, rng),
             "noise_floor": self.target[order[self.size : 2 * self.size]],
         }
         return self.target[order[: self.size]], clouds
@@ -95,23 +128,22 @@ def _some(cloud: Floats, most: int, rng: np.random.Generator) -> Floats:
     return cloud[rng.permutation(len(cloud))[:most]]
 
 
-def _interpolate(x: Floats, y: Floats, share: float) -> tuple[Floats, Floats]:
-    """States at a share of the way along the pairs of the optimal plan, and the mass of each."""
-    plan = optimal_plan(x, y, p=2)
-    i, j = np.nonzero(plan)
-    mass = plan[i, j]
-    return x[i] + share * (y[j] - x[i]), mass / mass.sum()
+def _smooth(fitted: AnnData, x: Floats, y: Floats, times: tuple[float, float, float]) -> Pairs:
+    """States of the flow from x, each with its share of what the flow misses of y at the later time."""
+    start, time, end = times
+    _, there, beyond = _flow(fitted, x, [start, time, end])
+    return Pairs.along(beyond, y, there, (time - start) / (end - start))
 
 
-def _flow(fitted: AnnData, states: Floats, start: float, end: float) -> Floats:
-    """Where the mean field takes states from one day to another."""
+def _flow(fitted: AnnData, states: Floats, days: list[float]) -> Floats:
+    """Where the mean field takes states from the first of these days, shape (day, cell, latent)."""
     import torch
 
     report = fitted.uns[Keys().uns]["report"]
-    ts = torch.tensor([clock(day, report) for day in (start, end)], dtype=torch.float32)
+    ts = torch.tensor([clock(day, report) for day in days], dtype=torch.float32)
     with torch.no_grad():
-        ends = stored_model(fitted).flow(torch.as_tensor(states, dtype=torch.float32), ts)[:, 0, -1]
-    return ends.numpy().astype(float)
+        paths = stored_model(fitted).flow(torch.as_tensor(states, dtype=torch.float32), ts)[:, 0]
+    return paths.transpose(0, 1).numpy().astype(float)
 
 
 def clock(day: float, report: Mapping[str, Any]) -> float:

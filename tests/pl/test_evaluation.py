@@ -8,7 +8,7 @@ import pytest
 import scnode
 from scnode import ScnodeError
 
-METHODS = ("scnode", "no_motion", "ot_interpolation", "noise_floor")
+METHODS = ("scnode", "scnode_forecast", "no_motion", "ot_interpolation", "noise_floor")
 
 
 @pytest.fixture

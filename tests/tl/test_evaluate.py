@@ -12,7 +12,7 @@ from scnode.tl import _evaluate
 
 pytest.importorskip("ot")
 TIMES = (1.0, 2.0, 4.0, 5.0)
-METHODS = ["scnode", "no_motion", "ot_interpolation", "noise_floor"]
+METHODS = ["scnode", "scnode_forecast", "no_motion", "ot_interpolation", "noise_floor"]
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +49,26 @@ def test_the_field_beats_standing_still_and_comes_near_the_floor(days, calls):
     table = scnode.get.evaluation(adata)
     assert list(table.columns) == ["method", "holdout", "w1", "w2", "energy"]
     assert table["method"].tolist() == METHODS * 3
-    assert table["holdout"].tolist() == np.repeat(TIMES[1:], 4).tolist()
+    assert table["holdout"].tolist() == np.repeat(TIMES[1:], len(METHODS)).tolist()
     assert np.isfinite(table[["w1", "w2", "energy"]].to_numpy()).all()
     assert (table["w1"] <= table["w2"] + 1e-9).all()
     w1 = table.pivot(index="holdout", columns="method", values="w1")
     assert (w1["noise_floor"] < w1[["scnode", "no_motion", "ot_interpolation"]].min(axis=1)).all()
     assert (w1["scnode"] < 0.6 * w1["no_motion"]).iloc[:-1].all()
     assert w1["no_motion"].idxmax() == 4.0
-    assert [call["holdout"] for call in calls] == [[2.0], [4.0], [5.0]]
+    assert [call["holdout"] for call in calls] == [[2.0], [4.0], [5.0], [4.0, 5.0]]
+    (note,) = adata.uns["scnode"]["evaluation"]["notes"]
+    assert note.startswith("Extrapolation beyond day=4 is")
+
+
+@pytest.mark.parametrize(("forecast", "verdict"), [(0.1, "is supported"), (0.3, "is not supported by the data")])
+def test_extrapolation_is_judged_where_it_can_be_checked(forecast, verdict):
+    def score(time, *others):
+        assert (time, others) == (4.0, (5.0,))
+        return pd.DataFrame({"method": ["scnode_forecast", "no_motion"], "energy": [forecast, 0.2]})
+
+    assert f"Extrapolation beyond day=4 {verdict}" in _evaluate._on_extrapolation(np.array(TIMES), "day", score)
+    assert "too few" in _evaluate._on_extrapolation(np.array(TIMES[1:]), "day", score)
 
 
 def test_new_fits_take_the_stored_parameters_and_leave_the_model(days, calls):

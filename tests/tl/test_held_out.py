@@ -20,10 +20,14 @@ def moving():
     return ad.AnnData(obs=pd.DataFrame(index=[f"c{i}" for i in range(len(DAYS))]), obsm={"X_scnode": latent})
 
 
+def flow(fitted, states, days, pace=1.0):
+    return np.stack([states + pace * (day - days[0]) * SHIFT for day in days])
+
+
 @pytest.fixture(autouse=True)
 def _exact_flow(monkeypatch):
     """A field that knows the motion."""
-    monkeypatch.setattr(_held_out, "_flow", lambda fitted, states, start, end: states + (end - start) * SHIFT)
+    monkeypatch.setattr(_held_out, "_flow", flow)
 
 
 def held_out(adata, time, **options):
@@ -33,7 +37,13 @@ def held_out(adata, time, **options):
 @pytest.mark.parametrize(("time", "start"), [(1.0, 0.0), (3.0, 1.0), (4.0, 3.0)])
 def test_clouds_lie_where_the_methods_put_them(moving, time, start):
     target, clouds = held_out(moving, time).draw(np.random.default_rng(1))
-    expected = {"scnode": time, "no_motion": start, "ot_interpolation": time, "noise_floor": time}
+    expected = {
+        "scnode": time,
+        "scnode_forecast": time,
+        "no_motion": start,
+        "ot_interpolation": time,
+        "noise_floor": time,
+    }
     assert list(clouds) == list(expected)
     for method, day in expected.items():
         np.testing.assert_allclose(clouds[method].mean(0), day * SHIFT, atol=0.12, err_msg=method)
@@ -52,8 +62,29 @@ def test_all_clouds_of_a_draw_are_of_one_size_without_repeats(moving, time, size
 def test_the_largest_size_holds_for_the_plan_too(moving):
     few = held_out(moving, 1.0, max_cells=10)
     assert few.size == 10
-    assert len(few.mass) <= 20
-    assert few.mass.sum() == pytest.approx(1)
+    for pairs in (few.smoothed, few.interpolated):
+        assert len(pairs.mass) <= 20
+        assert pairs.mass.sum() == pytest.approx(1)
+
+
+def test_without_a_field_the_prediction_is_the_interpolation(moving, monkeypatch):
+    monkeypatch.setattr(_held_out, "_flow", lambda fitted, states, days: flow(fitted, states, days, pace=0.0))
+    still = held_out(moving, 3.0)
+    np.testing.assert_array_equal(still.smoothed.states, still.interpolated.states)
+
+
+def test_what_the_flow_misses_at_the_next_time_is_made_good_in_proportion(moving, monkeypatch):
+    monkeypatch.setattr(_held_out, "_flow", lambda fitted, states, days: flow(fitted, states, days, pace=0.5))
+    slow = held_out(moving, 3.0)
+    np.testing.assert_allclose(slow.moved.mean(0), 2 * SHIFT, atol=0.05)
+    np.testing.assert_allclose(
+        np.average(slow.smoothed.states, axis=0, weights=slow.smoothed.mass), 3 * SHIFT, atol=0.05
+    )
+
+
+def test_after_the_last_time_the_prediction_is_the_forecast(moving):
+    last = held_out(moving, 4.0)
+    np.testing.assert_array_equal(last.smoothed.states, last.moved)
 
 
 def test_draws_differ_and_the_same_rng_repeats_them(moving):
