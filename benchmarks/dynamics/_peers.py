@@ -1,0 +1,136 @@
+"""The peers: what each is asked, its own virtual environment, and its outputs, kept by version, task and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from _data import TASKS, Case
+
+import scnode
+
+ADAPTERS = Path(__file__).resolve().parent / "peers"
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA", "NUMEXPR")}
+ALL = ("velocity", "fate", "timecourse")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One row: the adapter, the package whose version counts, what it can answer, and its option."""
+
+    label: str
+    adapter: str
+    package: str
+    answers: tuple[str, ...]
+    options: tuple[str, ...] = ()
+
+    def serves(self, task: str) -> bool:
+        return bool(set(self.answers) & set(TASKS[task].asks))
+
+
+# Cheapest first: a queue that is cut short has filled the most rows.
+PEERS = {
+    "scvelo-deterministic": Peer("scVelo deterministic", "scvelo", "scvelo", ("velocity",), ("deterministic",)),
+    "scvelo-stochastic": Peer("scVelo stochastic", "scvelo", "scvelo", ("velocity",), ("stochastic",)),
+    "scvelo-dynamical": Peer("scVelo dynamical", "scvelo", "scvelo", ("velocity",), ("dynamical",)),
+    "dynamo": Peer("dynamo", "dynamo", "dynamo-release", ("velocity",)),
+    "torchcfm": Peer("TorchCFM, exact OT", "torchcfm", "torchcfm", ("timecourse",)),
+    "cellrank": Peer("CellRank on scVelo stochastic", "cellrank", "cellrank", ("fate",), ("stochastic",)),
+    "scnode": Peer("scnode", "scnode", "scnode", ALL),
+    "sctour": Peer("scTour", "sctour", "sctour", ("velocity",)),
+    "velovi": Peer("veloVI", "velovi", "scvi-tools", ("velocity",)),
+}
+OWN = "scnode"
+
+
+class Workshop:
+    """Environments and outputs in one folder outside the repository."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.versions: dict[str, str] = {}
+
+    def output(self, name: str, case: Case, *, compute: bool) -> dict[str, np.ndarray] | None:
+        """What the peer gave; None where it failed, or was never run and shall not be now."""
+        target = self._target(name, case)
+        if not target.exists() and compute:
+            self._run(PEERS[name], case, target)
+        if not target.exists():
+            return None
+        with np.load(target, allow_pickle=False) as stored:
+            return dict(stored)
+
+    def version(self, name: str) -> str:
+        """Version of the peer's package; of scnode also a fingerprint of its source."""
+        if name not in self.versions:
+            self.versions[name] = own_version() if name == OWN else self._installed(PEERS[name])
+        return self.versions[name]
+
+    def _installed(self, peer: Peer) -> str:
+        ask = f"from importlib.metadata import version; print(version({peer.package!r}))"
+        python = self._interpreter(peer.adapter)
+        return subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
+
+    def _target(self, name: str, case: Case) -> Path:
+        return self.folder / "outputs" / name / self.version(name) / f"{case.name}.npz"
+
+    def _interpreter(self, adapter: str) -> Path:
+        """The environment's Python; the environment is made anew where its requirements changed."""
+        if adapter == OWN:
+            return Path(sys.executable)
+        wanted = (ADAPTERS / f"{adapter}.txt").read_text()
+        home = self.folder / "venv" / adapter
+        python, stamp = home / "bin" / "python", home / "installed.txt"
+        if not stamp.exists() or stamp.read_text() != wanted:
+            sys.stderr.write(f"installing {adapter}\n")
+            install(home, python, wanted.split("\n"))
+            stamp.write_text(wanted)
+        return python
+
+    def _run(self, peer: Peer, case: Case, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished, log = target.with_suffix(".part.npz"), target.with_suffix(".log")
+        # A search path set for scnode must not reach into the environments of others.
+        isolated = [] if peer.adapter == OWN else ["-E"]
+        script = [ADAPTERS / "_run.py", peer.adapter, case.path, unfinished, *peer.options]
+        command = [self._interpreter(peer.adapter), *isolated, *script]
+        start = time.monotonic()
+        with log.open("w") as lines:
+            done = subprocess.run(
+                command, check=False, stdout=lines, stderr=lines, env=environment(), cwd=target.parent
+            )
+        seconds = f"{time.monotonic() - start:.0f} s"
+        if done.returncode or not zipfile.is_zipfile(unfinished):
+            sys.stderr.write(f"{peer.label} failed on {case.name} after {seconds}: {log}\n")
+            return
+        unfinished.rename(target)
+        sys.stderr.write(f"{peer.label} on {case.name}: {seconds}\n")
+
+
+def install(home: Path, python: Path, requirements: list[str]) -> None:
+    """Torch on its own first, so that what depends on it is resolved against the build at hand."""
+    subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
+    torch = [line for line in requirements if line.startswith("torch==")]
+    for lines in filter(None, (torch, [line for line in requirements if line])):
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *lines], check=True)
+
+
+def environment() -> Mapping[str, str]:
+    """This process's environment, on one thread and without a GPU."""
+    return os.environ | ONE_THREAD | {"MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def own_version() -> str:
+    content = hashlib.sha256()
+    for path in sorted(Path(scnode.__file__).parent.rglob("*.py")):
+        content.update(path.read_bytes())
+    return f"{metadata.version('scnode')}-{content.hexdigest()[:8]}"
