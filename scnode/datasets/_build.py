@@ -10,7 +10,7 @@ import numpy as np
 from ._network import Edges, Network
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,16 @@ class NetworkBuilder:
             Regulation(regulators[i], 1, self.rng.uniform(0.25, 0.6), int(self.rng.integers(2, 5)), 1.0 / n)
             for i in sorted(chosen.tolist())
         ]
+
+    def add_followers(self, programmes: Mapping[str, tuple[str, Sequence[str]]], deal: Sequence[str], n: int) -> None:
+        """Add `n` genes of the kinds in `deal`, in turn; `programmes` maps a kind to its role and regulators."""
+        numbers = dict.fromkeys(programmes, 0)
+        for k in range(n):
+            kind = deal[k % len(deal)]
+            numbers[kind] += 1
+            role, regulators = programmes[kind]
+            inputs = self.draw_inputs(regulators) if regulators else []
+            self.add(f"{kind}_{numbers[kind]}", inputs, role=role, constitutive=self.rng.uniform(0.3, 0.7))
 
     def build(self) -> Network:
         """Freeze the genes collected so far."""
