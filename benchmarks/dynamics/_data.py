@@ -16,6 +16,7 @@ import scnode
 
 N_LATENT = 20
 N_DAYS = 6
+N_FUTURES = 100
 LATE = 0.8
 TARGET_SUM = 1e4
 
@@ -61,39 +62,48 @@ class Case:
 
 
 def case(task: str, seed: int, *, n_cells: int, folder: Path) -> Case:
-    """Simulate; what is on disk already for the same cells is read, its components included."""
-    asked = TASKS[task]
-    cells = simulate(asked, seed, n_cells)
-    seen, truth = split(cells, asked, seed)
-    path = folder / f"{task}-{seed}-{digest(seen)}.h5ad"
-    beside = path.with_suffix(".npz")
-    if not path.exists():
+    """Simulate once; the same cells are read again, components included, as long as the simulations stay."""
+    made = fingerprint(*Path(scnode.datasets.__file__).parent.glob("*.py"), Path(__file__))
+    index = folder / f"{task}-{seed}-{n_cells}-{made}.txt"
+    if not index.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(beside, **truth)
-        seen.write_h5ad(path)
-    with np.load(beside) as stored:
+        index.write_text(make(task, seed, n_cells, folder))
+    path = folder / f"{index.read_text()}.h5ad"
+    with np.load(path.with_suffix(".npz")) as stored:
         return Case(task, seed, path, ad.read_h5ad(path), dict(stored))
 
 
+def make(task: str, seed: int, n_cells: int, folder: Path) -> str:
+    """Write the file and the truth, unless the same cells are there from before; their common name."""
+    seen, truth = split(simulate(TASKS[task], seed, n_cells), TASKS[task], seed)
+    name = f"{task}-{seed}-{digest(seen)}"
+    if not (folder / f"{name}.h5ad").exists():
+        seen.write_h5ad(folder / f"{name}.h5ad")
+    np.savez_compressed(folder / f"{name}.npz", **truth)
+    return name
+
+
 def simulate(task: Task, seed: int, n_cells: int) -> ad.AnnData:
-    cells = getattr(scnode.datasets, task.simulation)(n_cells=n_cells, n_genes=task.n_genes, rng=seed)
+    more: dict[str, int] = {}
     if "timecourse" in task.asks:
-        share = cells.obs["true_time"] / cells.uns["simulation"]["duration"]
-        cells.obs["day"] = np.minimum(np.floor(share * N_DAYS), N_DAYS - 1)
-    return cells
+        more["n_days"] = N_DAYS
+    if "fate" in task.asks:
+        more["n_futures"] = N_FUTURES
+    return getattr(scnode.datasets, task.simulation)(n_cells=n_cells, n_genes=task.n_genes, rng=seed, **more)
 
 
 def split(cells: ad.AnnData, task: Task, seed: int) -> tuple[ad.AnnData, dict[str, np.ndarray]]:
     """The evidence, in components of the cells that are seen, and the truth about the same cells."""
     logs = log_normalised(cells.layers["spliced"])
-    kept = np.ones(len(logs), bool) if task.held_out is None else (cells.obs["day"] != task.held_out).to_numpy()
+    held_out = None if task.held_out is None else np.unique(cells.obs["day"])[task.held_out]
+    kept = np.ones(len(logs), bool) if held_out is None else (cells.obs["day"] != held_out).to_numpy()
     mean, loadings = components(logs[kept])
     seen = evidence(cells[kept], task)
     seen.obsm["X_pca"], seen.varm["PCs"] = (logs[kept] - mean) @ loadings, loadings
     seen.uns |= {"mean": mean, "seed": seed, "iroot": int(cells.obs["true_time"].to_numpy()[kept].argmin())}
     truth = known(cells[kept], loadings)
-    if task.held_out is not None:
-        seen.uns["predict"] = float(task.held_out)
+    if held_out is not None:
+        seen.uns["predict"] = float(held_out)
         truth["cloud"] = (logs[~kept] - mean) @ loadings
     return seen, truth
 
@@ -140,6 +150,9 @@ def known(cells: ad.AnnData, loadings: np.ndarray) -> dict[str, np.ndarray]:
         "fate": cells.obs["true_fate"].to_numpy(dtype=str),
         "decided": decided(cells),
     }
+    if "true_fate_probability" in cells.obsm:
+        share = cells.obsm["true_fate_probability"]
+        truth |= {"fate_probability": share.to_numpy(), "fate_groups": share.columns.to_numpy(dtype=str)}
     if "true_phase" in cells.obs:
         truth["phase"] = cells.obs["true_phase"].to_numpy()
     return truth
@@ -150,6 +163,14 @@ def log_velocity(rate: np.ndarray, abundance: np.ndarray) -> np.ndarray:
     total = abundance.sum(1, keepdims=True)
     scale = TARGET_SUM / total
     return scale * (rate - abundance * rate.sum(1, keepdims=True) / total) / (1 + scale * abundance)
+
+
+def fingerprint(*paths: Path) -> str:
+    """Of the content of some files."""
+    content = hashlib.sha256()
+    for path in sorted(paths):
+        content.update(path.read_bytes())
+    return content.hexdigest()[:8]
 
 
 def digest(seen: ad.AnnData) -> str:

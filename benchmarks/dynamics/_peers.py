@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from _data import TASKS, Case
+from _data import TASKS, Case, fingerprint
 
 import scnode
 
@@ -121,7 +120,7 @@ def install(home: Path, python: Path, requirements: list[str]) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
     torch = [line for line in requirements if line.startswith("torch==")]
     for lines in filter(None, (torch, [line for line in requirements if line])):
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *lines], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-qq", *lines], check=True)
 
 
 def environment() -> Mapping[str, str]:
@@ -130,7 +129,4 @@ def environment() -> Mapping[str, str]:
 
 
 def own_version() -> str:
-    content = hashlib.sha256()
-    for path in sorted(Path(scnode.__file__).parent.rglob("*.py")):
-        content.update(path.read_bytes())
-    return f"{metadata.version('scnode')}-{content.hexdigest()[:8]}"
+    return f"{metadata.version('scnode')}-{fingerprint(*Path(scnode.__file__).parent.rglob('*.py'))}"
