@@ -56,15 +56,15 @@ def bifurcation(
     depth
         Mean number of spliced molecules caught per cell; unspliced ones are caught at the same rate.
     n_days
-        Number of collections, equally spaced from the start to the end of the run, of equal numbers of cells. A cell
-        begins its run late or early by a normal delay of sd 10 % of the spacing, within the run.
+        Number of collections, equally spaced from the start to the end of the run, of equal numbers of cells. Each
+        cell starts late or early by a normal delay of sd 10 % of the spacing; its own time stays within the run.
     n_clones
-        Number of progenitors that are given a barcode at 9.6 h, needs three or more days. The descendants of one
-        share its delay and its state at that hour and part by their own noise afterwards. Cells collected
-        before it have no barcode, nor have 20 % of the later ones.
+        Number of progenitors that receive a barcode at 9.6 h [2]_; needs three days or more. The descendants of one
+        share its delay and its state at that hour, and part by their own noise afterwards. Cells collected before
+        have no barcode, nor have 20 % of those after.
     n_futures
-        Number of noisy continuations of every cell that give its fate probabilities, 0 for none; 100 give a
-        standard error of at most 0.05.
+        Number of noisy continuations of every cell that its fate probabilities are counted from, 0 for none; with
+        100 their standard error is at most 0.05.
     rng
         Seed or generator; the same seed gives the same bits.
 
@@ -76,8 +76,8 @@ def bifurcation(
         - `X`, `layers['spliced']`, `layers['unspliced']`: CSR, float32.
         - `layers['true_spliced']`, `layers['true_unspliced']`: abundances in molecules.
         - `layers['true_velocity']`: noise-free :math:`\dot s` at the cell's state, molecules per hour.
-        - `obs['true_time']`, the cell's own time in hours; `obs['true_fate']`, the fate that the cell's own state reaches without
-          further noise; `obs['clusters']`, one of Progenitor, Early, FateA, FateB.
+        - `obs['true_time']`, the cell's own time in hours; `obs['true_fate']`, the fate that its own state reaches
+          without further noise; `obs['clusters']`, one of Progenitor, Early, FateA, FateB.
         - `var['alpha_max']`, `var['beta']`, `var['gamma']` (molecules per hour, per hour, per hour),
           `var['role']`, one of regulator, target, marker, inert.
         - `obs['day']` with `n_days`: time of collection in days of 24 h.
@@ -98,6 +98,8 @@ def bifurcation(
     ----------
     .. [1] Huang, Guo, May & Enver, Bifurcation dynamics in lineage-commitment in bipotent progenitor cells,
        Developmental Biology 305 (2007).
+    .. [2] Weinreb, Rodriguez-Fraticelli, Camargo & Klein, Lineage tracing on transcriptional landscapes links state
+       to fate during differentiation, Science 367 (2020).
     """
     request = Request(n_cells, n_genes, noise, counts, depth, n_days, n_clones, n_futures)
     return simulate(BIFURCATION, request, rng)

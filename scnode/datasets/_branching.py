@@ -42,7 +42,7 @@ def branching(
     with Hill-type :math:`\alpha_i(s)` and, where `noise` is positive, Langevin noise on both. A progenitor
     programme decays, which frees `Commit_TF`; this induces `FateA_TF1` and `Mid_TF1`, which activate themselves and
     repress each other: the first decision, at about 12 h [1]_. The cascade of `Mid_TF1` induces `FateB_TF1` and
-    `FateC_TF1`, a second switch of the same kind, thrown at about 22 h; either fate then keeps itself on and turns
+    `FateC_TF1`, a second switch of the same kind, at about 22 h; either fate then keeps itself on and turns
     the intermediate programme off. Markers follow a fate and inert genes nothing: neither regulates.
 
     Parameters
@@ -52,21 +52,22 @@ def branching(
     n_genes
         Number of genes, at least 15.
     noise
-        Coefficient of variation that the Langevin noise gives a fully induced gene; 0 for none.
+        Coefficient of variation that the Langevin noise gives a fully induced gene; 0 for none, and few cells
+        then take FateA.
     counts
         Whether `X`, `spliced` and `unspliced` are negative binomial counts or the exact abundances.
     depth
         Mean number of spliced molecules caught per cell; unspliced ones are caught at the same rate.
     n_days
-        Number of collections, equally spaced from the start to the end of the run, of equal numbers of cells. A cell
-        begins its run late or early by a normal delay of sd 10 % of the spacing, within the run.
+        Number of collections, equally spaced from the start to the end of the run, of equal numbers of cells. Each
+        cell starts late or early by a normal delay of sd 10 % of the spacing; its own time stays within the run.
     n_clones
-        Number of progenitors that are given a barcode at 11.52 h, needs three or more days. The descendants of one
-        share its delay and its state at that hour and part by their own noise afterwards. Cells collected
-        before it have no barcode, nor have 20 % of the later ones.
+        Number of progenitors that receive a barcode at 11.52 h [2]_; needs three days or more. The descendants of one
+        share its delay and its state at that hour, and part by their own noise afterwards. Cells collected before
+        have no barcode, nor have 20 % of those after.
     n_futures
-        Number of noisy continuations of every cell that give its fate probabilities, 0 for none; 100 give a
-        standard error of at most 0.05.
+        Number of noisy continuations of every cell that its fate probabilities are counted from, 0 for none; with
+        100 their standard error is at most 0.05.
     rng
         Seed or generator; the same seed gives the same bits.
 
@@ -78,9 +79,9 @@ def branching(
         - `X`, `layers['spliced']`, `layers['unspliced']`: CSR, float32.
         - `layers['true_spliced']`, `layers['true_unspliced']`: abundances in molecules.
         - `layers['true_velocity']`: noise-free :math:`\dot s` at the cell's state, molecules per hour.
-        - `obs['true_time']`, the cell's own time in hours; `obs['true_fate']`, the fate that the cell's own state reaches without
-          further noise; `obs['clusters']`, one of Progenitor, Early, Intermediate, FateA,
-          FateB, FateC.
+        - `obs['true_time']`, the cell's own time in hours; `obs['true_fate']`, the fate that its own state reaches
+          without further noise; `obs['clusters']`, one of Progenitor, Early, Intermediate, FateA, FateB,
+          FateC.
         - `var['alpha_max']`, `var['beta']`, `var['gamma']` (molecules per hour, per hour, per hour),
           `var['role']`, one of regulator, target, marker, inert.
         - `obs['day']` with `n_days`: time of collection in days of 24 h.
@@ -101,6 +102,8 @@ def branching(
     ----------
     .. [1] Zhou & Huang, Understanding gene circuits at cell-fate branch points for rational cell reprogramming,
        Trends in Genetics 27 (2011).
+    .. [2] Weinreb, Rodriguez-Fraticelli, Camargo & Klein, Lineage tracing on transcriptional landscapes links state
+       to fate during differentiation, Science 367 (2020).
     """
     request = Request(n_cells, n_genes, noise, counts, depth, n_days, n_clones, n_futures)
     return simulate(BRANCHING, request, rng)
@@ -126,10 +129,10 @@ def build_network(n_genes: int, rng: np.random.Generator) -> Network:
 
 def _add_core(builder: NetworkBuilder) -> None:
     add_progenitor(builder)
-    # Induced more weakly, FateA makes up for its shorter path: a third of the cells reaches each fate.
+    # Induced as strongly as Mid, FateA would take half of the cells and leave a quarter to each other fate.
     others = [Regulation(f"{fate}_TF1", -1, 0.3, 4) for fate in ("FateB", "FateC")]
-    add_master(builder, "FateA", "Mid", induction=0.45, repressors=others)
-    ends = [Regulation(f"{fate}_TF2", -1, 0.3, 2) for fate in ("FateB", "FateC")]
+    add_master(builder, "FateA", "Mid", induction=0.485, repressors=others)
+    ends = [Regulation(f"{fate}_TF2", -1, 0.3, 4) for fate in ("FateB", "FateC")]
     add_master(builder, "Mid", "FateA", repressors=ends)
     for own, rival in (("FateB", "FateC"), ("FateC", "FateB")):
         add_master(builder, own, rival, inducer="Mid_TF3", induction=0.3, hold=(0.7, 0.25))

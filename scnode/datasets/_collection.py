@@ -31,7 +31,7 @@ _CLONE_SIZE_SD = 0.5
 class Collection:
     """Of every cell its own time and, in a time course, the hour of its collection.
 
-    `clone` numbers the labelled clones, -1 for none, and `founder_time` holds the own time of each founder at labelling.
+    `clone` is the number of a cell's clone, -1 for none; `founder_time` is each founder's own time at labelling.
     """
 
     time: NDArray[np.float64]
@@ -53,9 +53,7 @@ def check_collection(call: str, *, n_cells: int, n_days: int | None, n_clones: i
     """Refuse days and clones that no time course can have."""
     for name, value, least in (("n_days", n_days, 2), ("n_clones", n_clones, 1)):
         if value is not None and (not isinstance(value, int | np.integer) or value < least):
-            msg = (
-                f"{name}={value} is not a number of {name[2:]}; call {call}({name}={least}) or more, or None for none."
-            )
+            msg = f"{name}={value} is no number of {name[2:]}; call {call}({name}={least}) or more, or None."
             raise ScnodeError(msg)
     if n_days is not None and n_days > n_cells:
         msg = f"n_days={n_days} is more than the {n_cells} cells; call {call}(n_cells={n_days}) or more."

@@ -11,6 +11,8 @@ from scipy import sparse
 from scnode._errors import ScnodeError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -115,7 +117,7 @@ def categorical(values: NDArray[Any], categories: list[str]) -> pd.Categorical:
 
 
 def start_states(
-    network: Network, spliced: dict[str, float], n: int, spread: float, rng: np.random.Generator
+    network: Network, spliced: Mapping[str, float], n: int, spread: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Start states: given shares of `s_max` for some genes, the rest in balance with them, times a lognormal spread.
 

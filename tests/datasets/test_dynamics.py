@@ -20,7 +20,7 @@ def as_function(network):
 
 def test_velocity_is_slope_of_the_flow():
     network = _bifurcation.build_network(40, np.random.default_rng(0))
-    start = start_states(network, _bifurcation._START, 20, 0.25, np.random.default_rng(1))
+    start = start_states(network, _bifurcation.BIFURCATION.start, 20, 0.25, np.random.default_rng(1))
     state = integrate(network, start, np.linspace(0, 30, 20))
     h = 1e-4
     slope = (integrate(network, state, h) - state) / h
@@ -30,7 +30,7 @@ def test_velocity_is_slope_of_the_flow():
 @pytest.mark.parametrize(
     ("network", "begin", "step"),
     [
-        (_bifurcation.build_network(20, np.random.default_rng(0)), _bifurcation._START, 0.05),
+        (_bifurcation.build_network(20, np.random.default_rng(0)), _bifurcation.BIFURCATION.start, 0.05),
         (_stiff.build_network(20, 1e3, np.random.default_rng(0)), _stiff._START, 0.02),
     ],
     ids=["bifurcation", "stiff"],
@@ -44,7 +44,7 @@ def test_integrator_agrees_with_radau(network, begin, step):
 
 def test_integrator_is_of_second_order():
     network = _bifurcation.build_network(9, np.random.default_rng(0))
-    start = start_states(network, _bifurcation._START, 1, 0.2, np.random.default_rng(1))
+    start = start_states(network, _bifurcation.BIFURCATION.start, 1, 0.2, np.random.default_rng(1))
     fine, half, coarse = (integrate(network, start, 6.4, step=step) for step in (0.0125, 0.1, 0.2))
     assert 3 < np.abs(coarse - fine).max() / np.abs(half - fine).max() < 6
 
@@ -87,8 +87,8 @@ def test_knock_outs_of_masters_and_bystanders():
 
 def test_bystander_knock_out_in_the_full_network_leaves_masters():
     network = _bifurcation.build_network(40, np.random.default_rng(0))
-    start = start_states(network, _bifurcation._START, 30, 0.25, np.random.default_rng(1))
-    masters = [network.index(name) for name in _bifurcation.MASTERS]
+    start = start_states(network, _bifurcation.BIFURCATION.start, 30, 0.25, np.random.default_rng(1))
+    masters = [network.index(name) for name in _bifurcation.BIFURCATION.masters.values()]
     ends = [
         simulate_knockout(network, genes, start, duration=10.0, noise=0.05, seed=2)
         for genes in ([], ["Inert_1", "FateA_Marker_1", "FateA_TF3"])

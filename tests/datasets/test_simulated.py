@@ -9,10 +9,10 @@ import pytest
 from scipy import sparse
 
 from scnode import ScnodeError
-from scnode.datasets import bifurcation, limit_cycle, stiff
+from scnode.datasets import bifurcation, branching, limit_cycle, stiff
 
 SMALL = {"n_cells": 60, "n_genes": 30}
-ALL = pytest.mark.parametrize("simulate", [bifurcation, limit_cycle, stiff])
+ALL = pytest.mark.parametrize("simulate", [bifurcation, branching, limit_cycle, stiff])
 
 
 @ALL
@@ -103,7 +103,7 @@ def test_impossible_requests_name_the_value_and_the_call(simulate, arguments):
 
 @ALL
 def test_smallest_request(simulate):
-    n_genes = {"bifurcation": 9, "limit_cycle": 3, "stiff": 4}[simulate.__name__]
+    n_genes = {"bifurcation": 9, "branching": 15, "limit_cycle": 3, "stiff": 4}[simulate.__name__]
     adata = simulate(n_cells=1, n_genes=n_genes)
     assert adata.shape == (1, n_genes)
     assert set(adata.var["role"]) == {"regulator"}
