@@ -61,9 +61,9 @@ def fate_by_pseudotime(case: Case) -> dict[str, np.ndarray]:
     for place, cell in enumerate(order):
         if known[cell].any():
             continue
-        # Cells beyond the last labelled ones have nothing after them but labels.
-        after = order[:place] if place else np.flatnonzero(known.any(1))
-        after = after[share[after].any(1)] if share[after].any() else np.flatnonzero(known.any(1))
+        # Cells after which there is no label yet look to the labelled ones.
+        after = order[:place][share[order[:place]].any(1)]
+        after = after if len(after) else np.flatnonzero(known.any(1))
         share[cell] = share[nearest(states[after], states[cell], after)].mean(0)
     return {"fate": share, "fate_groups": groups}
 
@@ -74,6 +74,12 @@ def fate_by_neighbors(case: Case) -> dict[str, np.ndarray]:
     states, labelled = case.seen.obsm["X_pca"], np.flatnonzero(known.any(1))
     share = np.stack([known[nearest(states[labelled], state, labelled)].mean(0) for state in states])
     return {"fate": share, "fate_groups": groups}
+
+
+def fate_of_neighbors(case: Case) -> dict[str, np.ndarray]:
+    """The true probabilities averaged over the neighbours that the counts give each cell."""
+    share = neighbors(case).mean(case.truth["fate_probability"])
+    return {"fate": share, "fate_groups": case.truth["fate_groups"]}
 
 
 def nearest(candidates: np.ndarray, state: np.ndarray, rows: np.ndarray, k: int = N_NEIGHBORS) -> np.ndarray:

@@ -2,47 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
-import ot
 from _data import Case
-from scipy.spatial.distance import cdist
+
+from scnode.metrics._wasserstein import optimal_plan
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Clouds of two days, and where the day held out lies: between them below 1, after the second above."""
+
+    first: np.ndarray
+    second: np.ndarray
+    share: float
+
+    @property
+    def before(self) -> np.ndarray:
+        return self.first if self.share < 1 else self.second
+
+    @property
+    def since(self) -> float:
+        return self.share if self.share < 1 else self.share - 1
 
 
 def no_motion(case: Case) -> dict[str, np.ndarray]:
     """The day before."""
-    return {"cloud": clouds(case)[before(case)]}
+    return predict(case, lambda gap: gap.before)
 
 
 def straight_line(case: Case) -> dict[str, np.ndarray]:
-    """The day before, moved as its mean would on the line through the means of two days."""
-    days, states = sorted(clouds(case)), clouds(case)
-    start, end = pair(case, days)
-    pace = (states[end].mean(0) - states[start].mean(0)) / (end - start)
-    return {"cloud": states[before(case)] + pace * (float(case.seen.uns["predict"]) - before(case))}
+    """The day before, moved as the means of the two days move."""
+    return predict(case, lambda gap: gap.before + gap.since * (gap.second.mean(0) - gap.first.mean(0)))
 
 
 def transport(case: Case) -> dict[str, np.ndarray]:
-    """Cells on the straight lines of the exact optimal transport between two days; beyond the last, prolonged."""
-    days, states = sorted(clouds(case)), clouds(case)
-    start, end = pair(case, days)
-    first, second = states[start], states[end]
-    plan = ot.emd(ot.unif(len(first)), ot.unif(len(second)), cdist(first, second, "sqeuclidean"), numItermax=1_000_000)
-    share = (float(case.seen.uns["predict"]) - start) / (end - start)
-    rows, columns = np.nonzero(plan)
-    return {"cloud": first[rows] + share * (second[columns] - first[rows])}
+    """Cells on the straight lines of the exact optimal transport between the two days, prolonged where needed."""
+    return predict(case, displaced)
 
 
-def clouds(case: Case) -> dict[float, np.ndarray]:
-    day = case.seen.obs["day"].to_numpy()
-    return {float(d): case.seen.obsm["X_pca"][day == d] for d in np.unique(day)}
+def displaced(gap: Gap) -> np.ndarray:
+    rows, columns = np.nonzero(optimal_plan(gap.first, gap.second))
+    return gap.first[rows] + gap.share * (gap.second[columns] - gap.first[rows])
 
 
-def before(case: Case) -> float:
-    return max(day for day in clouds(case) if day < float(case.seen.uns["predict"]))
-
-
-def pair(case: Case, days: list[float]) -> tuple[float, float]:
-    """The days around the one held out, or the last two."""
-    place = int(np.searchsorted(days, float(case.seen.uns["predict"])))
-    first = min(place - 1, len(days) - 2)
-    return days[first], days[first + 1]
+def predict(case: Case, rule: Callable[[Gap], np.ndarray]) -> dict[str, np.ndarray]:
+    """Nothing where no day is held out."""
+    if "predict" not in case.seen.uns:
+        return {}
+    asked, day = float(case.seen.uns["predict"]), case.seen.obs["day"].to_numpy()
+    days = np.unique(day)
+    place = min(int(np.searchsorted(days, asked)), len(days) - 1)
+    start, end = days[place - 1 : place + 1]
+    states = case.seen.obsm["X_pca"]
+    return {"cloud": rule(Gap(states[day == start], states[day == end], float((asked - start) / (end - start))))}

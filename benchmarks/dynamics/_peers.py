@@ -9,6 +9,7 @@ import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -56,7 +57,6 @@ class Workshop:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.versions: dict[str, str] = {}
 
     def output(self, name: str, case: Case, *, compute: bool) -> dict[str, np.ndarray] | None:
         """What the peer gave; None where it failed, or was never run and shall not be now."""
@@ -68,31 +68,20 @@ class Workshop:
         with np.load(target, allow_pickle=False) as stored:
             return dict(stored)
 
-    def version(self, name: str) -> str:
-        """Version of the peer's package; of scnode also a fingerprint of its source."""
-        if name not in self.versions:
-            self.versions[name] = own_version() if name == OWN else self._installed(PEERS[name])
-        return self.versions[name]
-
-    def _installed(self, peer: Peer) -> str:
-        ask = f"from importlib.metadata import version; print(version({peer.package!r}))"
-        python = self._interpreter(peer.adapter)
-        return subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
-
     def _target(self, name: str, case: Case) -> Path:
-        return self.folder / "outputs" / name / self.version(name) / f"{case.name}.npz"
+        return self.folder / "outputs" / name / version(PEERS[name]) / f"{case.name}.npz"
 
     def _interpreter(self, adapter: str) -> Path:
         """The environment's Python; the environment is made anew where its requirements changed."""
         if adapter == OWN:
             return Path(sys.executable)
-        wanted = (ADAPTERS / f"{adapter}.txt").read_text()
+        wanted = requirements(adapter)
         home = self.folder / "venv" / adapter
         python, stamp = home / "bin" / "python", home / "installed.txt"
-        if not stamp.exists() or stamp.read_text() != wanted:
+        if not stamp.exists() or stamp.read_text().split() != wanted:
             sys.stderr.write(f"installing {adapter}\n")
-            install(home, python, wanted.split("\n"))
-            stamp.write_text(wanted)
+            install(home, python, wanted)
+            stamp.write_text("\n".join(wanted))
         return python
 
     def _run(self, peer: Peer, case: Case, target: Path) -> None:
@@ -115,11 +104,11 @@ class Workshop:
         sys.stderr.write(f"{peer.label} on {case.name}: {seconds}\n")
 
 
-def install(home: Path, python: Path, requirements: list[str]) -> None:
+def install(home: Path, python: Path, wanted: list[str]) -> None:
     """Torch on its own first, so that what depends on it is resolved against the build at hand."""
     subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
-    torch = [line for line in requirements if line.startswith("torch==")]
-    for lines in filter(None, (torch, [line for line in requirements if line])):
+    torch = [line for line in wanted if line.startswith("torch==")]
+    for lines in filter(None, (torch, wanted)):
         subprocess.run([python, "-m", "pip", "install", "-qq", *lines], check=True)
 
 
@@ -128,5 +117,14 @@ def environment() -> Mapping[str, str]:
     return os.environ | ONE_THREAD | {"MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def own_version() -> str:
-    return f"{metadata.version('scnode')}-{fingerprint(*Path(scnode.__file__).parent.rglob('*.py'))}"
+@cache
+def version(peer: Peer) -> str:
+    """As its requirements pin it; of scnode also a fingerprint of the source, which changes without a release."""
+    if peer.adapter == OWN:
+        return f"{metadata.version('scnode')}-{fingerprint(*Path(scnode.__file__).parent.rglob('*.py'))}"
+    pins = dict(line.split("==") for line in requirements(peer.adapter) if "==" in line)
+    return pins[peer.package]
+
+
+def requirements(adapter: str) -> list[str]:
+    return (ADAPTERS / f"{adapter}.txt").read_text().split()

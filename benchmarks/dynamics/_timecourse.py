@@ -1,41 +1,38 @@
-"""A day that no method saw: clouds of cells against those collected, and the velocity that days alone give."""
+"""A day that no method saw, beside the cells collected on it, and the velocity that days alone give."""
 
 from __future__ import annotations
 
 import numpy as np
-import ot
 from _data import Case
-from scipy.spatial.distance import cdist
+from _velocity import agreement, upper_half
 
+from scnode.metrics import energy_distance, wasserstein
+
+COLUMNS = ("velocity", "W1, inner", "energy, inner", "W1, last", "energy, last")
 N_DRAWS = 5
 
 
 def scores(case: Case, found: dict[str, np.ndarray]) -> dict[str, float]:
-    """Distances over those between two halves of the day's own cells, medians over draws of halves."""
-    if "cloud" not in case.truth or "cloud" not in found:
+    """Cosine where every day is given; else distances to the day held out, medians over halves drawn of it."""
+    if "cloud" not in case.truth:
+        truth = case.truth["velocity_pca"]
+        fast = upper_half(np.linalg.norm(truth, axis=1))
+        return {"velocity": agreement(found["velocity_pca"], truth, fast)} if "velocity_pca" in found else {}
+    if "cloud" not in found:
         return {}
     rng = np.random.default_rng(case.seed)
-    draws = [one_draw(case.truth["cloud"], found["cloud"], rng) for _ in range(N_DRAWS)]
-    return {name: float(np.median([draw[name] for draw in draws])) for name in draws[0]}
+    draws = [distances(case.truth["cloud"], found["cloud"], rng) for _ in range(N_DRAWS)]
+    day = case.task.rsplit("_")[-1]
+    return {f"{name}, {day}": float(np.median([draw[name] for draw in draws])) for name in draws[0]}
 
 
-def one_draw(truth: np.ndarray, cloud: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """All clouds of one size, since both distances shrink with it."""
+def distances(truth: np.ndarray, cloud: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+    """W1 over that between two halves of the day, and energy distance; all clouds of one size, as both depend on it."""
     size = min(len(truth) // 2, len(cloud))
     order = rng.permutation(len(truth))
     half, other = truth[order[:size]], truth[order[size : 2 * size]]
     drawn = cloud[rng.permutation(len(cloud))[:size]]
     return {
         "W1": wasserstein(drawn, half) / wasserstein(other, half),
-        "energy": energy(drawn, half),
+        "energy": energy_distance(drawn, half, unbiased=True),
     }
-
-
-def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
-    return float(ot.emd2(ot.unif(len(a)), ot.unif(len(b)), cdist(a, b), numItermax=1_000_000))
-
-
-def energy(a: np.ndarray, b: np.ndarray) -> float:
-    """Unbiased: a cell's distance to itself does not count, so that two halves of one cloud are at zero."""
-    n, m = len(a), len(b)
-    return float(2 * cdist(a, b).mean() - cdist(a, a).sum() / (n * (n - 1)) - cdist(b, b).sum() / (m * (m - 1)))
