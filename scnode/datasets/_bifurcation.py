@@ -59,7 +59,7 @@ def bifurcation(
         Number of collections, equally spaced from the start to the end of the run, of equal numbers of cells. Each
         cell starts late or early by a normal delay of sd 10 % of the spacing; its own time stays within the run.
     n_clones
-        Number of progenitors that receive a barcode at 9.6 h [2]_; needs three days or more. The descendants of one
+        Number of progenitors that receive a barcode at 9.9 h [2]_; needs three days or more. The descendants of one
         share its delay and its state at that hour, and part by their own noise afterwards. Cells collected before
         have no barcode, nor have 20 % of those after.
     n_futures

@@ -11,13 +11,13 @@ from scnode import ScnodeError
 from scnode.datasets import bifurcation, branching
 from scnode.datasets._bifurcation import BIFURCATION
 from scnode.datasets._branching import BRANCHING
-from scnode.datasets._collection import ASYNCHRONY, LABELLING, collect, run
+from scnode.datasets._collection import ASYNCHRONY, LABELLING, Collection, collect, run
 
 BOTH = pytest.mark.parametrize("kind", [BIFURCATION, BRANCHING], ids=lambda kind: kind.name)
 SIMULATORS = pytest.mark.parametrize("simulate", [bifurcation, branching])
 
 
-def course(kind, n_cells=800, n_days=4, n_clones=60, seed=0):
+def course(kind, n_cells=1600, n_days=4, n_clones=200, seed=0):
     """Collection and states of the regulators alone."""
     rng = np.random.default_rng(seed)
     network = kind.build(kind.n_core, rng)
@@ -59,8 +59,7 @@ def test_members_agree_in_fate_more_than_random_pairs(kind):
     agreement = np.mean(fate[first] == fate[second])
     labelled = fate[collection.clone >= 0]
     chance = sum(np.mean(labelled == name) ** 2 for name in kind.labels)
-    # Over clones drawn anew the agreement of pairs has a standard deviation of 0.02.
-    assert agreement > chance + 0.06
+    assert agreement > chance + 0.1
     assert agreement < 0.9
 
 
@@ -94,7 +93,7 @@ def test_descendants_share_the_founder_and_part_afterwards(kind):
 
 
 def test_clones_begin_at_labelling_and_are_seen_on_several_days():
-    _, collection, _ = course(BIFURCATION)
+    _, collection, _ = course(BIFURCATION, n_clones=60)
     labelled = collection.clone >= 0
     before = collection.hour < LABELLING * BIFURCATION.duration
     assert not labelled[before].any()
@@ -124,9 +123,10 @@ def test_columns_survive_h5ad_and_repeat(simulate, tmp_path):
 
 
 def test_without_labelled_cells_there_is_an_empty_column(tmp_path):
-    adata = bifurcation(n_cells=3, n_genes=9, n_days=3, n_clones=1, rng=18)
-    adata.obs["clone"] = adata.obs["clone"].cat.remove_categories(adata.obs["clone"].cat.categories)
-    adata.write_h5ad(tmp_path / "bare.h5ad")
+    columns = Collection(np.arange(3.0), np.arange(3.0), np.full(3, -1), np.zeros(2)).columns()
+    obs = pd.DataFrame(columns, index=["a", "b", "c"])
+    assert obs["clone"].isna().all()
+    ad.AnnData(np.zeros((3, 2)), obs=obs).write_h5ad(tmp_path / "bare.h5ad")
     assert ad.read_h5ad(tmp_path / "bare.h5ad").obs["clone"].isna().all()
 
 

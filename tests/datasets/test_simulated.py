@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -15,9 +17,15 @@ SMALL = {"n_cells": 60, "n_genes": 30}
 ALL = pytest.mark.parametrize("simulate", [bifurcation, branching, limit_cycle, stiff])
 
 
+@cache
+def small(simulate):
+    """Simulated once for all tests that only read it."""
+    return simulate(**SMALL, rng=3)
+
+
 @ALL
 def test_same_seed_gives_same_bits(simulate):
-    first, second, other = simulate(**SMALL, rng=3), simulate(**SMALL, rng=3), simulate(**SMALL, rng=4)
+    first, second, other = small(simulate), simulate(**SMALL, rng=3), simulate(**SMALL, rng=4)
     for layer in ("true_spliced", "true_unspliced", "true_velocity"):
         np.testing.assert_array_equal(first.layers[layer], second.layers[layer])
     assert (first.X != second.X).nnz == 0
@@ -33,7 +41,7 @@ def test_generator_is_taken_and_global_state_left(simulate):
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     from_generator = simulate(**SMALL, rng=np.random.default_rng(3))
     np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
-    assert (from_generator.X != simulate(**SMALL, rng=3).X).nnz == 0
+    assert (from_generator.X != small(simulate).X).nnz == 0
 
 
 @ALL
@@ -58,7 +66,7 @@ def test_without_counts_layers_are_exact(simulate):
 
 @ALL
 def test_velocity_is_splicing_less_degradation(simulate):
-    adata = simulate(**SMALL)
+    adata = small(simulate)
     gain = adata.var["beta"].to_numpy() * adata.layers["true_unspliced"]
     loss = adata.var["gamma"].to_numpy() * adata.layers["true_spliced"]
     tolerance = 1e-5 * (np.abs(gain) + np.abs(loss)) + 1e-5
@@ -67,7 +75,7 @@ def test_velocity_is_splicing_less_degradation(simulate):
 
 @ALL
 def test_names_and_labels(simulate):
-    adata = simulate(**SMALL)
+    adata = small(simulate)
     assert adata.obs_names[0] == "cell_0"
     assert adata.obs_names.is_unique
     assert adata.var_names.is_unique
@@ -82,7 +90,7 @@ def test_names_and_labels(simulate):
 
 @ALL
 def test_survives_h5ad(simulate, tmp_path):
-    adata = simulate(**SMALL)
+    adata = small(simulate)
     adata.write_h5ad(tmp_path / "simulated.h5ad")
     back = ad.read_h5ad(tmp_path / "simulated.h5ad")
     np.testing.assert_array_equal(back.layers["true_velocity"], adata.layers["true_velocity"])
