@@ -43,6 +43,15 @@ class Keys:
         return f"{self.run}_velocity_sd"
 
     @property
+    def outside(self) -> str:
+        """`obs`: whether a mapped cell lies off the cells of the fit."""
+        return f"{self.run}_outside"
+
+    def agreement(self, source: str) -> str:
+        """`obs`: cosine of a source of evidence with the fitted velocity."""
+        return f"{self.run}_agreement_{source}"
+
+    @property
     def divergence(self) -> str:
         """`obs`: trace of the latent Jacobian."""
         return f"{self.run}_divergence"
@@ -56,6 +65,21 @@ class Keys:
     def eigenvalues(self) -> str:
         """`obsm`: eigenvalues of the latent Jacobian."""
         return f"{self.run}_eigenvalues"
+
+    @property
+    def fate(self) -> str:
+        """`obsm`: fate probabilities (cells, groups)."""
+        return f"{self.run}_fate"
+
+    @property
+    def fate_se(self) -> str:
+        """`obsm`: standard errors of the fate probabilities."""
+        return f"{self.run}_fate_se"
+
+    @property
+    def fate_entropy(self) -> str:
+        """`obs`: entropy of the fate probabilities."""
+        return f"{self.run}_fate_entropy"
 
     def end_states(self, name: str) -> str:
         """`obsm`: where a perturbation leaves its start cells."""

@@ -56,6 +56,11 @@ def check_cells(adata: AnnData) -> None:
     """Cell names are unique and there are cells."""
     if adata.n_obs < 2:
         raise ScnodeError(f"adata has {adata.n_obs} cells; a field needs many. Pass the whole data set.")
+    check_names(adata)
+
+
+def check_names(adata: AnnData) -> None:
+    """Cell names are unique."""
     if not adata.obs_names.is_unique:
         twice = adata.obs_names[adata.obs_names.duplicated()][:3].tolist()
         raise ScnodeError(f"adata.obs_names are not unique (first: {twice}). Run adata.obs_names_make_unique().")

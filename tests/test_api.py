@@ -13,7 +13,7 @@ import scnode
 
 FLOORS = ("datasets", "get", "metrics", "model", "nn", "ode", "pl", "pp", "tl")
 FACES = ("tl", "pl", "pp", "get")
-SUBJECTS = {"pp.time": "key", "tl.perturb": "genes", "get.perturbation": "name"}
+SUBJECTS = {"pp.time": "key", "tl.perturb": "genes", "tl.map": "model", "get.perturbation": "name"}
 """What may follow `adata` by position."""
 
 

@@ -1,26 +1,44 @@
 """AnnData to arrays: expression, and evidence of motion."""
 
+from ._batches import Batches, read_batches
 from ._clock import velocity_clock
-from ._evidence import Evidence, find_evidence
+from ._contradiction import contradictions
+from ._encode import encode
+from ._evidence import find_evidence
 from ._expression import Expression, read_expression
 from ._mix import Target, mix
 from ._neighbors import Neighbors
 from ._paths import draw_paths
 from ._scvelo import compute_velocity
+from ._snapshots import Snapshots, read_snapshots, warn_of_confounded_batches
+from ._source import Evidence, Space
 from ._support import Support
 from ._surroundings import surroundings
+from ._times import HOURS, read_times
+from ._variable_genes import variable_genes
 
 __all__ = [
+    "HOURS",
+    "Batches",
     "Evidence",
     "Expression",
     "Neighbors",
+    "Snapshots",
+    "Space",
     "Support",
     "Target",
     "compute_velocity",
+    "contradictions",
     "draw_paths",
+    "encode",
     "find_evidence",
     "mix",
+    "read_batches",
     "read_expression",
+    "read_snapshots",
+    "read_times",
     "surroundings",
+    "variable_genes",
     "velocity_clock",
+    "warn_of_confounded_batches",
 ]

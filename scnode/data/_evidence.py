@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,15 +10,17 @@ import scipy.sparse as sp
 from scnode._errors import EvidenceError, ScnodeError
 from scnode._settings import logger
 from scnode._validation import near, numeric_obs
+from scnode.data._lineage import lineage_evidence
 from scnode.data._pseudotime import pseudotime_tangents
 from scnode.data._scvelo import compute_velocity
+from scnode.data._source import Evidence, Space
+from scnode.data._time_course import time_course_evidence
 from scnode.data._velocity import latent_velocity, tangent_velocity
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scnode.data._expression import Expression
-    from scnode.data._neighbors import Neighbors
+    from scnode.data._snapshots import Snapshots
 
 PSEUDOTIME_COLUMNS = (
     "dpt_pseudotime",
@@ -32,47 +33,25 @@ PSEUDOTIME_COLUMNS = (
 _VELOCITY_LAYER = "velocity"
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """One source's estimate of the latent velocity.
-
-    Parameters
-    ----------
-    name
-        ``"pseudotime"`` or ``"velocity"``.
-    source
-        Where it was read, for the report.
-    velocity
-        Shape (cell, latent).
-    se
-        Standard error of the velocity, shape (cell,).
-    clock
-        Time of each cell where the source has one, shape (cell,).
-    """
-
-    name: str
-    source: str
-    velocity: np.ndarray
-    se: np.ndarray
-    clock: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Space:
-    """The latent space that evidence is expressed in."""
-
-    latent: np.ndarray
-    neighbors: Neighbors
-    expression: Expression | None = None
-    loadings: np.ndarray | None = None
-    genes: np.ndarray | None = None
-
-
 def find_evidence(
-    adata: AnnData, space: Space, *, pseudotime_key: str | None = None, velocity_key: str | None = None
+    adata: AnnData,
+    space: Space,
+    *,
+    snapshots: Snapshots | None = None,
+    lineage_key: str | None = None,
+    coupling_key: str | None = None,
+    pseudotime_key: str | None = None,
+    velocity_key: str | None = None,
 ) -> list[Evidence]:
-    """Named evidence, else the first that is found: velocity, spliced/unspliced, a pseudotime, `uns["iroot"]`."""
+    """Named evidence, else the first that is found: velocity, spliced/unspliced, a pseudotime, `uns["iroot"]`.
+
+    The first source sets the unit of time: real days where they are known.
+    """
     found = []
+    if snapshots is not None:
+        found.append(time_course_evidence(adata, snapshots, space, coupling_key=coupling_key))
+    if lineage_key is not None:
+        found.append(lineage_evidence(adata, lineage_key, snapshots, space))
     if pseudotime_key is not None:
         found.append(_pseudotime(adata, pseudotime_key, space))
     if velocity_key is not None:
@@ -84,9 +63,9 @@ def find_evidence(
 
 
 def _first_found(adata: AnnData, space: Space) -> Evidence:
-    if _VELOCITY_LAYER in adata.layers and space.loadings is not None:
+    if _VELOCITY_LAYER in adata.layers and space.encoder is not None:
         return _velocity(adata, _VELOCITY_LAYER, space)
-    if {"spliced", "unspliced"} <= set(adata.layers) and space.loadings is not None:
+    if {"spliced", "unspliced"} <= set(adata.layers) and space.encoder is not None:
         return _from_counts(adata, space)
     for key in PSEUDOTIME_COLUMNS:
         if key in adata.obs:
@@ -169,12 +148,12 @@ def _check_gene_velocity(velocity: np.ndarray, key: str) -> None:
 
 
 def _gene_velocity(velocity: np.ndarray, abundance: np.ndarray, source: str, space: Space) -> Evidence:
-    if space.expression is None or space.loadings is None or space.genes is None:
-        raise EvidenceError(
-            "A gene velocity needs an encoder with loadings. Leave use_rep= out, or pass obsm velocity."
-        )
-    projected = latent_velocity(velocity, abundance, space.expression, space.loadings, space.genes)
-    return Evidence("velocity", source, *tangent_velocity(space.latent, projected, space.neighbors))
+    if space.expression is None or space.encoder is None or space.genes is None:
+        raise EvidenceError("A gene velocity needs an encoder. Leave use_rep= out, or pass obsm velocity.")
+    projected, rate = latent_velocity(
+        velocity, abundance, space.expression, space.encoder, space.genes, batch=space.batch
+    )
+    return Evidence("velocity", source, *tangent_velocity(space.latent, projected, space.neighbors), gene_rate=rate)
 
 
 def _latent_velocity(adata: AnnData, key: str, space: Space) -> Evidence:

@@ -42,6 +42,18 @@ class Expression:
     transform: str
     size: np.ndarray
 
+    def counts(self, genes: np.ndarray) -> sp.csr_matrix:
+        """Counts of these columns, float32 CSR; whole numbers come back from their logarithms exactly."""
+        if self.transform == "none":
+            raise ScnodeError(
+                "The expression is log-normalised, and this encoder needs raw counts. Pass layer= with counts, or "
+                "encoder='autoencoder'."
+            )
+        per_cell = sp.diags(self.size.astype(np.float64) / TARGET_SUM)
+        counts = (per_cell @ self.matrix[:, genes].astype(np.float64).expm1()).tocsr()
+        counts.data = np.rint(counts.data)
+        return counts.astype(np.float32)
+
 
 def read_expression(adata: AnnData, *, layer: str | None = None) -> Expression:
     """Read `X` or a layer; raw counts are brought to log1p of counts per 10,000."""

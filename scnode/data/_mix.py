@@ -13,7 +13,7 @@ from scnode.metrics import cosine
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from scnode.data._evidence import Evidence
+    from scnode.data._source import Evidence
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Target:
     velocity
         Precision-weighted mean of the sources, shape (cell, latent).
     precision
-        Weight of each cell, mean 1, shape (cell,).
+        Weight of each cell, mean 1, 0 where no source speaks of it, shape (cell,).
     share
         Weight of each source in the mix, by name.
     agreement
@@ -61,13 +61,17 @@ def mix(sources: Sequence[Evidence], *, weights: Mapping[str, float] | None = No
         precision.append(factor[source.name] / np.maximum(source.se * rescale, 1e-3 * unit) ** 2)
     stacked, weight = np.stack(velocity), np.stack(precision)
     total = weight.sum(0)
-    mean = (stacked * weight[..., None]).sum(0) / total[:, None]
-    share = {s.name: float((w / total).mean()) for s, w in zip(sources, weight, strict=True)}
+    told = total > 0
+    if not told.any():
+        raise EvidenceError(f"weights={weights} leave no cell with evidence. Give a source that covers cells a weight.")
+    mean = np.zeros_like(stacked[0])
+    mean[told] = (stacked * weight[..., None]).sum(0)[told] / total[told, None]
+    share = {s.name: float((w[told] / total[told]).mean()) for s, w in zip(sources, weight, strict=True)}
     agreement = {
         f"{a.name}|{b.name}": cosine(a.velocity, b.velocity) for i, a in enumerate(sources) for b in sources[i + 1 :]
     }
     # A few cells with tiny errors must not carry the whole fit.
-    capped = np.minimum(total, np.quantile(total, 0.9))
+    capped = np.minimum(total, np.quantile(total[told], 0.9))
     return Target(mean, capped / capped.mean(), share, agreement)
 
 

@@ -9,22 +9,31 @@ import scipy.sparse as sp
 
 from scnode._errors import EvidenceError
 from scnode._settings import logger
+from scnode.data._encode import encode_velocity
 
 if TYPE_CHECKING:
     from scnode.data._expression import Expression
     from scnode.data._neighbors import Neighbors
+    from scnode.nn import Encoder
 
 _CHUNK = 2048
 
 
 def latent_velocity(
-    velocity: np.ndarray, abundance: np.ndarray, expression: Expression, loadings: np.ndarray, genes: np.ndarray
-) -> np.ndarray:
-    r"""Project a gene velocity to the latent space through the log transform.
+    velocity: np.ndarray,
+    abundance: np.ndarray,
+    expression: Expression,
+    encoder: Encoder,
+    genes: np.ndarray,
+    *,
+    batch: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Project a gene velocity to the latent space through the log transform and the encoder.
 
-    :math:`\dot z = W^\top \big(c\,(\dot s - s\,\dot S/S) / (1 + c\,s)\big)`, with :math:`S` the total over the fitted
-    genes, whose growth the normalisation to a common total takes away, and :math:`c` the factor that brings the cell's
-    smoothed abundance to the scale on which the encoder takes logarithms.
+    :math:`\dot z = \partial E(x)\,\dot x` with :math:`x = \log(1 + c\,s)` and
+    :math:`\dot x = c\,(\dot s - s\,\dot S/S) / (1 + c\,s)`, where :math:`S` is the total over the fitted genes, whose
+    growth the normalisation to a common total takes away, and :math:`c` the factor that brings the cell's smoothed
+    abundance to the scale on which the encoder takes logarithms.
 
     Parameters
     ----------
@@ -32,10 +41,17 @@ def latent_velocity(
         :math:`\dot s` and :math:`s` on one scale, shape (cell, gene); genes with any NaN are left out.
     expression
         What the encoder saw.
-    loadings
-        :math:`W`, shape (encoder gene, latent).
+    encoder
+        :math:`E`, in double precision.
     genes
-        Columns of `velocity` in the order of the rows of `loadings`.
+        Columns of `velocity` in the order of the encoder's genes.
+    batch
+        Number of each cell's batch, shape (cell,).
+
+    Returns
+    -------
+    tuple
+        :math:`\dot z` (cell, latent) and :math:`\dot x` (cell, encoder gene), zero for genes left out.
     """
     v, s = velocity[:, genes], abundance[:, genes]
     fitted = np.isfinite(v).all(0)
@@ -44,10 +60,11 @@ def latent_velocity(
     if not fitted.all():
         logger.info("%d of %d velocity genes hold NaN and are left out.", (~fitted).sum(), len(fitted))
     c = _scale(expression.matrix[:, genes], s)
-    v, s = v[:, fitted], s[:, fitted]
-    total = s.sum(1, keepdims=True)
-    growth = np.divide(v.sum(1, keepdims=True), total, out=np.zeros_like(total), where=total > 0)
-    return (c * (v - s * growth) / (1 + c * s)) @ loadings[fitted]
+    total = s[:, fitted].sum(1, keepdims=True)
+    gained = v[:, fitted].sum(1, keepdims=True)
+    growth = np.divide(gained, total, out=np.zeros_like(total), where=total > 0)
+    rate = np.where(fitted, c * (v - s * growth) / (1 + c * s), 0)
+    return encode_velocity(encoder, np.log1p(c * s), rate, batch=batch), rate
 
 
 def _scale(logarithms: sp.csr_matrix, abundance: np.ndarray) -> float:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def true_velocity(adata: AnnData, *, key_added: str = DEFAULT) -> np.ndarray:
-    r"""True latent velocity of simulated cells, through the transform and the loadings of a fitted model.
+    r"""True latent velocity of simulated cells, through the transform and the encoder of a fitted model.
 
     With true abundances :math:`s`, their rates :math:`\dot s` and totals :math:`S = \sum s`,
-    :math:`\dot z = W^\top\, d\,\log(1 + 10^4 s/S)/dt`.
+    :math:`\dot z = \partial E(x)\,\dot x` with :math:`x = \log(1 + 10^4 s/S)`.
 
     Parameters
     ----------
@@ -43,16 +43,16 @@ def true_velocity(adata: AnnData, *, key_added: str = DEFAULT) -> np.ndarray:
     if "true_velocity" not in adata.layers or "true_spliced" not in adata.layers:
         raise ScnodeError("adata has no true velocity. Pass cells of scnode.datasets, such as bifurcation().")
     model = stored_model(adata, key_added)
-    if model.encoder is None or model.transform != "log1p_cp10k":
+    if model.encoder is None or model.use_rep is not None or model.transform != "log1p_cp10k":
         raise ScnodeError("The model does not encode counts. Fit with counts in X and without use_rep=.")
     encoder, columns = model.encoder.double(), adata.var_names.get_indexer(model.genes)
 
-    def encode(abundance: torch.Tensor) -> torch.Tensor:
-        scaled = 1e4 * abundance / abundance.sum(1, keepdim=True)
-        return encoder.encode(scaled.log1p()[:, columns])
+    def log_normalise(abundance: torch.Tensor) -> torch.Tensor:
+        return (1e4 * abundance / abundance.sum(1, keepdim=True)).log1p()[:, columns]
 
     state, rate = (
         torch.as_tensor(np.asarray(adata.layers[name]), dtype=torch.float64)
         for name in ("true_spliced", "true_velocity")
     )
-    return torch.func.jvp(encode, (state,), (rate,))[1].numpy()
+    with torch.no_grad():
+        return encoder.encode_velocity(*torch.func.jvp(log_normalise, (state,), (rate,))).numpy()

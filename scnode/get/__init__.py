@@ -1,8 +1,9 @@
 """Read results back as models, tables and AnnData."""
 
+from ._evaluation import evaluation
 from ._jacobian import jacobian
 from ._model import model
 from ._perturbation import perturbation
 from ._trajectories import trajectories
 
-__all__ = ["jacobian", "model", "perturbation", "trajectories"]
+__all__ = ["evaluation", "jacobian", "model", "perturbation", "trajectories"]

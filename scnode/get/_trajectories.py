@@ -59,5 +59,6 @@ def trajectories(adata: AnnData, *, key_added: str = DEFAULT) -> AnnData:
     flat = latent.reshape(-1, n_latent)
     if fitted.encoder is None:
         return New(obs=obs, obsm={keys.latent: flat})
-    decoded = fitted.encoder.decode(torch.from_numpy(flat)).numpy()
+    with torch.no_grad():
+        decoded = fitted.encoder.decode(torch.from_numpy(flat)).numpy()
     return New(X=decoded, obs=obs, var=pd.DataFrame(index=fitted.genes), obsm={keys.latent: flat})

@@ -81,7 +81,7 @@ def optimal_plan(
     p: int = 2,
 ) -> NDArray[np.float64]:
     """Optimal transport plan (n, m) under the cost of order `p`, with equal masses by default."""
-    ot = _pot()
+    ot = require_pot()
     a, b = (np.full(len(v), 1 / len(v)) if w is None else w for v, w in ((x, a), (y, b)))
     most = max(_AT_LEAST, _ITERATIONS_PER_POINT * (len(x) + len(y)))
     # POT reports a plan that is not optimal by a warning only, and again in its log.
@@ -101,7 +101,8 @@ def _cost(x: NDArray[np.float64], y: NDArray[np.float64], p: int) -> NDArray[np.
     return cdist(x, y, "euclidean" if p == 1 else "sqeuclidean")
 
 
-def _pot() -> Any:
+def require_pot() -> Any:
+    """POT, or an error that names the extra."""
     try:
         import ot
     except ImportError as error:

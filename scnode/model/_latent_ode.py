@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from scnode import ode
 from scnode._errors import ScnodeError
-from scnode.nn import PCA, MLPField, side_by_side
+from scnode._validation import near
+from scnode.model._record import read_record, write_record
+from scnode.nn import MLPField, side_by_side
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from torch import Tensor
 
     from scnode._typing import VectorField
-    from scnode.nn import Hold
-
-FORMAT = 1
+    from scnode.nn import Encoder, Hold
 
 
 class LatentODE(nn.Module):
@@ -32,33 +31,70 @@ class LatentODE(nn.Module):
     field
         Ensemble of vector fields in the latent space.
     encoder
-        Principal components, or None when cells were placed by a representation of the user's.
+        One of :data:`scnode.nn.ENCODERS`, or None when cells were placed by a representation of the user's.
     genes
         Names of the encoder's genes, shape (gene,).
     transform
         How counts become the encoder's input, ``"log1p_cp10k"`` or ``"none"``.
     use_rep
-        `obsm` key that the latent space was read from, when there is no encoder.
+        `obsm` key that the latent space was read from; the encoder is then None or a linear decoder.
+    batch_key, batches
+        `obs` column of the batches that the encoder tells apart, and their names in its order.
     """
 
     def __init__(
         self,
         field: MLPField,
         *,
-        encoder: PCA | None = None,
+        encoder: Encoder | None = None,
         genes: np.ndarray | None = None,
         transform: str = "none",
         use_rep: str | None = None,
+        batch_key: str | None = None,
+        batches: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.field, self.encoder = field, encoder
         self.genes = [] if genes is None else [str(g) for g in genes]
         self.transform, self.use_rep = transform, use_rep
+        self.batch_key, self.batches = batch_key, [str(b) for b in batches]
 
     @property
     def n_latent(self) -> int:
         """Dimension of the latent space."""
         return self.field.n_latent
+
+    @property
+    def decoder(self) -> Encoder:
+        """What turns latent states into expression.
+
+        Raises
+        ------
+        ScnodeError
+            The latent space is a representation without a decoder.
+        """
+        if self.encoder is None:
+            raise ScnodeError(
+                f"The model lives in obsm[{self.use_rep!r}] and has no decoder. Fit with decoder='linear', or without "
+                "use_rep=."
+            )
+        return self.encoder
+
+    def columns(self, genes: Iterable[str]) -> list[int]:
+        """Positions of genes in decoded expression.
+
+        Raises
+        ------
+        ScnodeError
+            A gene that the model does not have, or no decoder.
+        """
+        place = dict(zip(self.genes, range(len(self.decoder.mean)), strict=True))
+        unknown = [gene for gene in genes if gene not in place]
+        if unknown:
+            raise ScnodeError(
+                f"{unknown} are not among the {len(place)} genes of the model. {near(unknown[0], self.genes)}"
+            )
+        return [place[gene] for gene in genes]
 
     def velocity(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Ensemble mean (cell, latent) and its root mean square deviation (cell,)."""
@@ -86,10 +122,14 @@ class LatentODE(nn.Module):
 
     def to_arrays(self) -> dict[str, Any]:
         """Plain arrays and one string, as `.uns` and files keep them."""
-        return {
-            "config": json.dumps(self._config(), sort_keys=True),
-            "arrays": {name: value.detach().cpu().numpy() for name, value in self.state_dict().items()},
+        labels = {
+            "genes": self.genes,
+            "transform": self.transform,
+            "use_rep": self.use_rep,
+            "batch_key": self.batch_key,
+            "batches": self.batches,
         }
+        return write_record(self.field, self.encoder, **labels)
 
     @classmethod
     def from_arrays(cls, stored: dict[str, Any]) -> LatentODE:
@@ -100,17 +140,17 @@ class LatentODE(nn.Module):
         ScnodeError
             The record is not one of this format, or its arrays do not fit its configuration.
         """
-        try:
-            config = json.loads(str(stored["config"]))
-            arrays = {name: np.asarray(value) for name, value in stored["arrays"].items()}
-            if config["format"] != FORMAT:
-                raise ScnodeError(f"Model format {config['format']} is not {FORMAT}. Refit with scnode.tl.fit(adata).")
-            model = cls._from_config(config, arrays)
-            model.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in arrays.items()})
-        except (KeyError, TypeError, AttributeError, RuntimeError, json.JSONDecodeError) as error:
-            raise ScnodeError(
-                f"The stored model is damaged or not one of scnode ({error}). Refit with scnode.tl.fit(adata)."
-            ) from error
+        field, encoder, labels = read_record(stored)
+        model = cls(
+            field,
+            encoder=encoder,
+            genes=np.asarray(labels["genes"]),
+            transform=labels["transform"],
+            use_rep=labels["use_rep"],
+            # The first models knew no batches.
+            batch_key=labels.get("batch_key"),
+            batches=labels.get("batches", ()),
+        )
         return model.eval()
 
     def save(self, path: str | Path) -> None:
@@ -140,66 +180,3 @@ class LatentODE(nn.Module):
                 f"{folder} holds a damaged model ({error}). Write it again with model.save(path)."
             ) from error
         return cls.from_arrays({"config": config, "arrays": arrays})
-
-    def _config(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "field": {
-                "name": "mlp",
-                "hidden": list(self.field.hidden),
-                "n_members": self.field.n_members,
-                "activation": self.field.activation,
-                "time_dependent": self.field.time_dependent,
-            },
-            "n_latent": self.n_latent,
-            "encoder": "pca" if self.encoder is not None else "none",
-            "genes": self.genes,
-            "transform": self.transform,
-            "use_rep": self.use_rep,
-        }
-
-    @classmethod
-    def _from_config(cls, config: dict[str, Any], arrays: dict[str, np.ndarray]) -> LatentODE:
-        # A crafted configuration must not allocate beyond what is stored, so shapes are compared first.
-        if {name: value.shape for name, value in arrays.items()} != _shapes(config):
-            raise ScnodeError(
-                "The stored model's arrays do not fit its configuration. Refit with scnode.tl.fit(adata)."
-            )
-        broken = [name for name, value in arrays.items() if not np.isfinite(value).all()]
-        if broken:
-            raise ScnodeError(f"The stored model is not finite in {broken}. Refit with scnode.tl.fit(adata).")
-        stored = config["field"]
-        field = MLPField(
-            config["n_latent"],
-            hidden=stored["hidden"],
-            n_members=stored["n_members"],
-            # The first models stored their sizes alone.
-            activation=stored.get("activation", "silu"),
-            time_dependent=stored.get("time_dependent", False),
-        )
-        encoder = None
-        if config["encoder"] == "pca":
-            mean, components = (torch.from_numpy(arrays[f"encoder.{k}"].copy()) for k in ("mean", "components"))
-            encoder = PCA(mean, components)
-        return cls(
-            field,
-            encoder=encoder,
-            genes=np.asarray(config["genes"]),
-            transform=config["transform"],
-            use_rep=config["use_rep"],
-        )
-
-
-def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Shape of every array that a configuration speaks of."""
-    n_latent, n_members, n_genes = config["n_latent"], config["field"]["n_members"], len(config["genes"])
-    n_inputs = n_latent + config["field"].get("time_dependent", False)
-    shapes: dict[str, tuple[int, ...]] = {"field.center": (n_latent,), "field.scale": (), "field.speed": ()}
-    for i, (fan_in, fan_out) in enumerate(itertools.pairwise((n_inputs, *config["field"]["hidden"], n_latent))):
-        shapes |= {
-            f"field.weights.{i}": (n_members, fan_in, fan_out),
-            f"field.biases.{i}": (n_members, 1, fan_out),
-        }
-    if config["encoder"] == "pca":
-        shapes |= {"encoder.mean": (n_genes,), "encoder.components": (n_genes, n_latent)}
-    return shapes

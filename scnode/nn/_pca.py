@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import nn
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ class PCA(nn.Module):
         :math:`W`, orthonormal columns, shape (gene, latent).
     """
 
+    name: ClassVar[str] = "pca"
+    linear: ClassVar[bool] = True
     mean: Tensor
     components: Tensor
 
@@ -29,23 +32,37 @@ class PCA(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("components", components)
 
+    @classmethod
+    def sized(cls, n_genes: int, n_latent: int) -> PCA:
+        """All zero, to load a state into."""
+        return cls(torch.zeros(n_genes), torch.zeros(n_genes, n_latent))
+
     @property
     def n_latent(self) -> int:
         """Number of components."""
         return self.components.shape[1]
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Latent state of expression (cell, gene)."""
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What :meth:`sized` takes beyond genes and latent dimension."""
+        return {}
+
+    def encode(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Latent state of expression (cell, gene); batches make no difference."""
+        del batch
         return (x - self.mean) @ self.components
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Expression of latent states (..., latent)."""
+    def decode(self, z: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Expression of latent states (..., latent); batches make no difference."""
+        del batch
         return z @ self.components.T + self.mean
 
-    def encode_velocity(self, v: Tensor) -> Tensor:
-        """Latent velocity of a gene velocity (cell, gene)."""
+    def encode_velocity(self, x: Tensor, v: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Latent velocity of a gene velocity (cell, gene), the same at every expression `x`."""
+        del x, batch
         return v @ self.components
 
-    def decode_velocity(self, v: Tensor) -> Tensor:
-        """Gene velocity of a latent velocity (..., latent)."""
+    def decode_velocity(self, z: Tensor, v: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Gene velocity of a latent velocity (..., latent), the same at every state `z`."""
+        del z, batch
         return v @ self.components.T

@@ -1,7 +1,9 @@
 """Draw what the tools wrote; nothing is computed of the model and nothing is written."""
 
+from ._evaluation import evaluation
+from ._fate import fate
 from ._history import history
 from ._trajectories import trajectories
 from ._velocity import velocity_embedding_grid, velocity_embedding_stream
 
-__all__ = ["history", "trajectories", "velocity_embedding_grid", "velocity_embedding_stream"]
+__all__ = ["evaluation", "fate", "history", "trajectories", "velocity_embedding_grid", "velocity_embedding_stream"]

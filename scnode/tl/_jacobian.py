@@ -9,13 +9,14 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
-from scnode._validation import near
 from scnode.model import stored_model
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from torch import Tensor
 
     from scnode.model import LatentODE
+    from scnode.nn import Encoder
 
 _CHUNK = 4096
 
@@ -30,8 +31,9 @@ def jacobian(
 ) -> AnnData | None:
     r"""Jacobian :math:`J = \partial f/\partial z` of the ensemble mean at every cell.
 
-    At gene level, with the encoder's loadings :math:`W`, the response of the rate of gene :math:`e` to gene :math:`r`
-    is :math:`\partial\dot x_e/\partial x_r = w_e^\top J\, w_r`.
+    At gene level, with the encoder :math:`E` and the decoder :math:`D`, the response of the rate of gene :math:`e` to
+    gene :math:`r` is :math:`\partial\dot x_e/\partial x_r = \partial D_e(z)\, J\, \partial_r E(D(z))`; with principal
+    components :math:`W` this is :math:`w_e^\top J\, w_r`.
 
     Parameters
     ----------
@@ -57,9 +59,9 @@ def jacobian(
     """
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
-    left, right = _gene_loadings(model, effectors, regulators)
+    columns = _columns(model, effectors, regulators)
     latent = np.asarray(adata.obsm[keys.latent], dtype=np.float32)
-    parts = [_measures(model, chunk, left, right) for chunk in np.array_split(latent, max(1, len(latent) // _CHUNK))]
+    parts = [_measures(model, chunk, *columns) for chunk in np.array_split(latent, max(1, len(latent) // _CHUNK))]
     divergence, norm, eigenvalues, genes = (np.concatenate(p) for p in zip(*parts, strict=True))
     result = adata.copy() if copy else adata
     result.obs[keys.divergence] = divergence
@@ -71,37 +73,47 @@ def jacobian(
     return result if copy else None
 
 
-def _gene_loadings(
+def _columns(
     model: LatentODE, effectors: Sequence[str] | None, regulators: Sequence[str] | None
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[list[int], list[int]]:
+    """Places of both sides among the genes of the model."""
     if effectors is None and regulators is None:
-        return np.zeros((0, model.n_latent), np.float32), np.zeros((0, model.n_latent), np.float32)
+        return [], []
     if not effectors or not regulators or isinstance(effectors, str) or isinstance(regulators, str):
         raise ScnodeError("The gene level needs both sides: pass regulators=['A'] and effectors=['B'].")
-    if model.encoder is None:
-        raise ScnodeError(f"The model lives in obsm[{model.use_rep!r}] and has no decoder. Fit without use_rep=.")
-    unknown = [g for g in (*effectors, *regulators) if g not in model.genes]
-    if unknown:
-        raise ScnodeError(
-            f"{unknown} are not among the {len(model.genes)} genes of the model. {near(unknown[0], model.genes)}"
-        )
-    loadings = model.encoder.components.numpy()
-    left, right = (loadings[[model.genes.index(g) for g in genes]] for genes in (effectors, regulators))
-    return left, right
+    return model.columns(effectors), model.columns(regulators)
 
 
 def _measures(
-    model: LatentODE, latent: np.ndarray, left: np.ndarray, right: np.ndarray
+    model: LatentODE, latent: np.ndarray, effectors: list[int], regulators: list[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     import torch
 
     from scnode import ode
 
-    matrices = ode.jacobian(model.field.mean, torch.from_numpy(latent))
+    states = torch.from_numpy(latent)
+    matrices = ode.jacobian(model.field.mean, states)
     values = np.linalg.eigvals(matrices.numpy())
     # Ties in the real part are broken by the imaginary one, so that conjugate pairs keep one order.
     order = np.lexsort((-values.imag, -values.real), axis=1)
     values = np.take_along_axis(values, order, axis=1)
     pairs = np.concatenate([values.real, values.imag], axis=1).astype(np.float32)
-    genes = np.einsum("el,nlk,rk->ner", left, matrices.numpy(), right)
+    genes = np.zeros((len(latent), 0, 0), dtype=np.float32)
+    if effectors:
+        left, right = _differentials(model.decoder, states, effectors, regulators)
+        genes = torch.einsum("nel,nlk,nkr->ner", left, matrices, right).numpy()
     return ode.divergence(matrices).numpy(), ode.spectral_norm(matrices).numpy(), pairs, genes
+
+
+def _differentials(
+    decoder: Encoder, states: Tensor, effectors: list[int], regulators: list[int]
+) -> tuple[Tensor, Tensor]:
+    """Decoder's (cell, effector, latent) and, at the decoded expression, encoder's (cell, latent, regulator)."""
+    import torch
+
+    axes = torch.eye(decoder.n_latent, dtype=states.dtype)
+    with torch.no_grad():
+        left = [decoder.decode_velocity(states, axis.expand_as(states))[:, effectors] for axis in axes]
+        pull = torch.func.vjp(decoder.encode, decoder.decode(states))[1]
+        right = [pull(axis.expand_as(states))[0][:, regulators] for axis in axes]
+    return torch.stack(left, 2), torch.stack(right, 1)

@@ -15,33 +15,51 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from scnode._keys import Keys
+
 _N_VOTES = 15
 _N_RESAMPLES = 1000
 
 
-def terminal_groups(adata: AnnData, groupby: str, groups: Sequence[str] | None) -> np.ndarray:
-    """Terminal group of each cell, empty where it has none."""
+def terminal_groups(adata: AnnData, keys: Keys, groupby: str | None, groups: Sequence[str] | None) -> np.ndarray | None:
+    """Terminal group of each cell, empty where it has none; of the last `tl.fate` where no groupby is given."""
+    if groupby is None:
+        last = adata.uns[keys.uns].get("fate")
+        if last is None:
+            if groups is not None:
+                raise ScnodeError(f"groups={groups!r} are of no column. Pass groupby=.")
+            return None
+        groupby, groups = last["groupby"], list(last["groups"]) if groups is None else groups
+    return named_groups(adata, groupby, groups)
+
+
+def named_groups(adata: AnnData, groupby: str, groups: Sequence[str] | None) -> np.ndarray:
+    """Group of each cell where it is one of `groups`, of any by default; empty elsewhere and where it is missing."""
     if groupby not in adata.obs:
         raise ScnodeError(f"adata.obs[{groupby!r}] not found. {near(groupby, adata.obs.columns)} Pass groupby=.")
-    labels = adata.obs[groupby].astype(str).to_numpy(dtype=str)
-    present = sorted(set(labels))
-    for group in groups or []:
+    column = adata.obs[groupby]
+    labels = np.where(column.isna(), "", column.astype(str)).astype(str)
+    present = sorted(set(labels) - {""})
+    if isinstance(groups, str):
+        raise ScnodeError(f"groups={groups!r} is one name. Pass a list: groups=[{groups!r}].")
+    for group in groups if groups is not None else []:
         if str(group) not in present:
             raise ScnodeError(f"{group!r} is no group of adata.obs[{groupby!r}]. {near(group, present)} Pass groups=.")
     wanted = present if groups is None else [str(g) for g in groups]
+    if not wanted:
+        raise ScnodeError(f"adata.obs[{groupby!r}] names no terminal group. Pass groups=.")
     return np.where(np.isin(labels, wanted), labels, "")
 
 
-def label_states(latent: np.ndarray, terminal: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """Group that most of the nearest terminal cells of each state (..., latent) have."""
+def group_shares(latent: np.ndarray, terminal: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """Share of each terminal group, sorted by name, among the nearest terminal cells of states (..., latent)."""
     from sklearn.neighbors import NearestNeighbors
 
     cells = np.flatnonzero(terminal != "")
-    names, code = np.unique(terminal[cells], return_inverse=True)
+    member = terminal[cells, None] == np.unique(terminal[cells])
     search = NearestNeighbors(n_neighbors=min(_N_VOTES, len(cells))).fit(latent[cells])
     nearest = search.kneighbors(states.reshape(-1, latent.shape[1]), return_distance=False)
-    votes = np.stack([(code[nearest] == i).sum(1) for i in range(len(names))], axis=1)
-    return names[votes.argmax(1)].reshape(states.shape[:-1])
+    return member[nearest].mean(1).reshape(*states.shape[:-1], -1)
 
 
 def outcome_table(latent: np.ndarray, terminal: np.ndarray, control: np.ndarray, perturbed: np.ndarray) -> pd.DataFrame:
@@ -53,23 +71,23 @@ def outcome_table(latent: np.ndarray, terminal: np.ndarray, control: np.ndarray,
     import pandas as pd
     from scipy.stats import false_discovery_control
 
-    before, after = (label_states(latent, terminal, arm) for arm in (control, perturbed))
+    before, after = (group_shares(latent, terminal, arm) for arm in (control, perturbed))
     far = Support(latent).misses(perturbed)
     rng = np.random.default_rng(0)
-    n, m = before.shape
+    n, m = far.shape
     starts = rng.integers(n, size=(n, _N_RESAMPLES))
     picks = rng.integers(m, size=(_N_RESAMPLES, m))
     members = np.stack([np.bincount(pick, minlength=m) for pick in picks], axis=1) / m
     rows = []
-    for fate in np.unique(terminal[terminal != ""]):
-        here = after == fate
+    for i, fate in enumerate(np.unique(terminal[terminal != ""])):
+        here = after[..., i]
         rows.append(
             {
                 "fate": fate,
-                "control": (before == fate).mean(),
+                "control": before[..., i].mean(),
                 "perturbed": here.mean(),
-                **_change(before == fate, here, starts, members),
-                "ood": far[here].mean() if here.any() else 0.0,
+                **_change(before[..., i], here, starts, members),
+                "ood": (far * here).sum() / here.sum() if here.any() else 0.0,
             }
         )
     table = pd.DataFrame(rows)

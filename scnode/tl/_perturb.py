@@ -10,7 +10,6 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
-from scnode._validation import near
 from scnode.model import stored_model
 from scnode.tl._outcomes import outcome_table, terminal_groups
 from scnode.tl._trajectories import Start, start_rows
@@ -46,7 +45,7 @@ def perturb(
     Parameters
     ----------
     adata
-        Annotated by :func:`scnode.tl.fit` with an encoder.
+        Annotated by :func:`scnode.tl.fit` with ``encoder="pca"`` or ``decoder="linear"``.
     genes
         Level of each gene in log-normalised units; 0 is a knock-out.
     mode
@@ -54,8 +53,9 @@ def perturb(
     start
         Cells to start from, as in :func:`scnode.tl.trajectories`.
     groupby, groups
-        `obs` column and its terminal groups (all of them by default); an end state belongs to the group that most of
-        its nearest terminal cells have. Without `groupby` there is no table of fates.
+        `obs` column and its terminal groups (all of them by default), else those of the last :func:`scnode.tl.fate`;
+        an end state belongs to the groups of its 15 nearest terminal cells, in their shares. Without either there is
+        no table of fates.
     t
         Length of the flow in units of the clock, 1 (its full range) by default.
     name
@@ -76,8 +76,8 @@ def perturb(
     Raises
     ------
     ScnodeError
-        No fitted model or no decoder, an unknown gene or group, a level that is negative or not a number, or a name
-        already in use.
+        No fitted model, no decoder or a nonlinear one, an unknown gene or group, a level that is negative or not a
+        number, or a name already in use.
     SolverError
         A trajectory that could not be integrated.
     """
@@ -93,7 +93,7 @@ def perturb(
         raise ScnodeError(f"t={horizon} must be positive. Leave it out for the full range of the clock.")
     name = _free_name(adata.uns[keys.uns], genes, name, overwrite=overwrite)
     rows = start_rows(adata, start, keys)
-    terminal = None if groupby is None else terminal_groups(adata, groupby, groups)
+    terminal = terminal_groups(adata, keys, groupby, groups)
     states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
     ts = torch.tensor([0.0, horizon])
     with torch.no_grad():
@@ -120,30 +120,30 @@ def perturb(
 def _constraint(model: LatentODE, genes: Mapping[str, float]) -> Hold:
     import torch
 
-    from scnode.nn import Hold
+    from scnode.nn import PCA, Hold
 
-    if model.encoder is None:
-        raise ScnodeError(f"The model lives in obsm[{model.use_rep!r}] and has no decoder. Fit without use_rep=.")
+    decoder = model.decoder
+    if not isinstance(decoder, PCA):
+        raise ScnodeError(
+            f"A gene is held on a plane of the latent space, and decoded by {decoder.name!r} its level is none. "
+            "Fit with encoder='pca'."
+        )
     if not isinstance(genes, Mapping) or not genes:
         raise ScnodeError(f"genes={genes!r} names no gene. Pass {{'<gene>': 0.0}} for a knock-out.")
+    columns = model.columns(genes)
     for gene, level in genes.items():
-        if gene not in model.genes:
-            raise ScnodeError(
-                f"{gene!r} is not among the {len(model.genes)} genes of the model. {near(gene, model.genes)}"
-            )
         if not isinstance(level, Real) or not np.isfinite(level) or level < 0:
             raise ScnodeError(
                 f"genes={{{gene!r}: {level!r}}} must be one level of at least 0 in log-normalised units. "
                 "Pass 0.0 for a knock-out."
             )
-    columns = [model.genes.index(g) for g in genes]
-    readout = model.encoder.components[columns]
+    readout = decoder.components[columns]
     if int(torch.linalg.matrix_rank(readout)) < len(columns):
         raise ScnodeError(
             f"The latent space cannot hold {list(genes)} apart. Name fewer genes, or fit with a larger n_latent=."
         )
     levels = torch.tensor([float(v) for v in genes.values()])
-    return Hold(readout, levels - model.encoder.mean[columns])
+    return Hold(readout, levels - decoder.mean[columns])
 
 
 def _free_name(run: Mapping[str, Any], genes: Mapping[str, float], name: str | None, *, overwrite: bool) -> str:

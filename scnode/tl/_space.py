@@ -1,27 +1,31 @@
-"""The latent space of a fit: principal components, or a representation of the user's."""
+"""The latent space of a fit: an encoder's, or a representation of the user's."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scnode._errors import ScnodeError
-from scnode._settings import logger
-from scnode._validation import check_obsm
-from scnode.data import Neighbors, read_expression
-from scnode.data._evidence import Space
+from scnode._validation import check_obsm, near
+from scnode.data import Neighbors, encode, read_batches, read_expression, variable_genes
+from scnode.data._source import Space
+from scnode.tl._learned import Training, learn
+from scnode.tl._linear_decoder import regress_decoder
+from scnode.tl._principal import principal_components
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scnode.data import Expression
-    from scnode.nn import PCA
+    from scnode.data import Batches, Expression
+    from scnode.nn import Encoder
 
-_N_LATENT = 20
+_N_COMPONENTS = 20
+_N_LEARNED = 10
 _N_NEIGHBORS = 150
-_N_GENES = 2000
+_DECODERS = ("linear",)
 
 
 @dataclass(frozen=True)
@@ -30,35 +34,90 @@ class FitSpace:
 
     latent: np.ndarray
     evidence: Space
-    encoder: PCA | None = None
+    encoder: Encoder | None = None
     genes: np.ndarray | None = None
     transform: str = "none"
     use_rep: str | None = None
+    batches: Batches | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    report: dict[str, Any] = field(default_factory=dict)
 
 
-def build_space(adata: AnnData, *, use_rep: str | None, layer: str | None, n_latent: int | None) -> FitSpace:
-    """Encode the cells; stored loadings that reproduce the stored components are used again."""
+def build_space(
+    adata: AnnData,
+    *,
+    use_rep: str | None,
+    layer: str | None,
+    n_latent: int | None,
+    encoder: str = "pca",
+    decoder: str | None = None,
+    batch_key: str | None = None,
+    training: Training | None = None,
+    reuse: bool = True,
+) -> FitSpace:
+    """Encode the cells, or read where they are; with `reuse`, by stored components where these fit the cells."""
+    _check_kinds(encoder, decoder, use_rep=use_rep, batch_key=batch_key)
     if n_latent is not None and not 1 <= n_latent < adata.n_obs:
         raise ScnodeError(f"n_latent={n_latent} must be at least 1 and below the {adata.n_obs} cells. Pass less.")
     if use_rep is not None:
-        latent = check_obsm(adata, use_rep, argument="use_rep")
-        if n_latent is not None and n_latent > latent.shape[1]:
-            raise ScnodeError(f"n_latent={n_latent} exceeds the {latent.shape[1]} columns of {use_rep!r}. Pass less.")
-        latent = latent[:, :n_latent]
-        if latent.shape[1] >= adata.n_obs:
-            raise ScnodeError(
-                f"{adata.n_obs} cells cannot span the {latent.shape[1]} dimensions of {use_rep!r}. "
-                f"Pass n_latent={adata.n_obs - 1} or less, or more cells."
-            )
-        return FitSpace(latent, Space(latent, _neighbors(latent)), use_rep=use_rep)
+        return _given(adata, use_rep, n_latent=n_latent, layer=layer, decoder=decoder)
     expression = read_expression(adata, layer=layer)
     most = min(adata.n_obs, adata.n_vars) - 1
     if n_latent is not None and n_latent > most:
         raise ScnodeError(f"n_latent={n_latent} exceeds the {most} components at hand. Pass n_latent={most} or less.")
     if most < 1:
         raise ScnodeError(f"adata has shape {adata.shape}: a latent space needs at least 2 cells and 2 genes.")
-    mean, components, genes = _loadings(adata, expression, n_latent or min(_N_LATENT, most), fixed=n_latent is not None)
-    return _encoded(expression, mean, components, genes)
+    size = n_latent or min(_N_COMPONENTS if encoder == "pca" else _N_LEARNED, most)
+    if encoder == "pca":
+        return _encoded(
+            expression, *principal_components(adata, expression, size, fixed=n_latent is not None, reuse=reuse)
+        )
+    batches = None if batch_key is None else read_batches(adata, batch_key)
+    genes = variable_genes(expression.matrix, batch=None if batches is None else batches.apart)
+    learned, history = learn(encoder, expression, genes, size, batches=batches, training=training or Training())
+    return _encoded(expression, learned, genes, batches, history)
+
+
+def _check_kinds(encoder: str, decoder: str | None, *, use_rep: str | None, batch_key: str | None) -> None:
+    from scnode.nn import ENCODERS
+
+    known = [name for name in ENCODERS if name not in _DECODERS]
+    if encoder not in known:
+        raise ScnodeError(f"encoder={encoder!r} is unknown. {near(encoder, known)} Pass one of {known}.")
+    if decoder is not None and decoder not in _DECODERS:
+        raise ScnodeError(f"decoder={decoder!r} is unknown. Pass 'linear', or leave it out.")
+    if use_rep is None and decoder is not None:
+        raise ScnodeError(f"decoder={decoder!r} belongs to a representation. Pass use_rep=, or leave decoder= out.")
+    if use_rep is not None and encoder != "pca":
+        raise ScnodeError(f"use_rep={use_rep!r} takes the place of encoder={encoder!r}. Leave one of them out.")
+    if batch_key is not None and (use_rep is not None or not encoder.startswith("vae")):
+        where = f"encoder={encoder!r}" if use_rep is None else f"use_rep={use_rep!r}"
+        raise ScnodeError(
+            f"batch_key={batch_key!r} has no effect on {where}. Pass encoder='vae', or correct batches first and pass "
+            "the corrected embedding as use_rep= without batch_key=."
+        )
+
+
+def _given(adata: AnnData, use_rep: str, *, n_latent: int | None, layer: str | None, decoder: str | None) -> FitSpace:
+    latent = check_obsm(adata, use_rep, argument="use_rep")
+    if n_latent is not None and n_latent > latent.shape[1]:
+        raise ScnodeError(f"n_latent={n_latent} exceeds the {latent.shape[1]} columns of {use_rep!r}. Pass less.")
+    latent = latent[:, :n_latent]
+    if latent.shape[1] >= adata.n_obs:
+        raise ScnodeError(
+            f"{adata.n_obs} cells cannot span the {latent.shape[1]} dimensions of {use_rep!r}. "
+            f"Pass n_latent={adata.n_obs - 1} or less, or more cells."
+        )
+    space = Space(latent, _neighbors(latent))
+    if decoder is None:
+        return FitSpace(latent, space, use_rep=use_rep)
+    expression = read_expression(adata, layer=layer)
+    genes = variable_genes(expression.matrix)
+    fitted, explained = regress_decoder(latent, expression.matrix[:, genes])
+    report = {"decoder": {"name": decoder, "explained_variance": explained}}
+    return FitSpace(
+        latent, space, fitted, expression.genes[genes], expression.transform, use_rep=use_rep, report=report
+    )
 
 
 def _neighbors(latent: np.ndarray) -> Neighbors:
@@ -66,57 +125,18 @@ def _neighbors(latent: np.ndarray) -> Neighbors:
     return Neighbors.of(latent, k=int(np.clip(len(latent) // 10, 30, _N_NEIGHBORS)))
 
 
-def _encoded(expression: Expression, mean: np.ndarray, components: np.ndarray, genes: np.ndarray) -> FitSpace:
-    import torch
-
-    from scnode.nn import PCA
-
-    encoder = PCA(*(torch.as_tensor(a, dtype=torch.float32) for a in (mean, components)))
-    latent = np.asarray(expression.matrix[:, genes] @ components - mean @ components, dtype=np.float64)
-    space = Space(latent, _neighbors(latent), expression, components, genes)
-    return FitSpace(latent, space, encoder, expression.genes[genes], expression.transform)
-
-
-def _loadings(
-    adata: AnnData, expression: Expression, n_latent: int, *, fixed: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, orthonormal loadings and the columns they belong to."""
-    stored = _stored_loadings(adata, expression, n_latent, fixed=fixed)
-    if stored is not None:
-        return stored
-    import scanpy as sc
-    from anndata import AnnData as New
-
-    work = New(X=expression.matrix.copy())
-    genes = np.arange(work.n_vars)
-    if work.n_vars > _N_GENES:
-        work.uns["log1p"] = {"base": None}
-        sc.pp.highly_variable_genes(work, n_top_genes=_N_GENES)
-        genes = np.flatnonzero(work.var["highly_variable"].to_numpy())
-        work = work[:, genes].copy()
-    n_latent = min(n_latent, min(work.shape) - 1)
-    sc.pp.pca(work, n_comps=n_latent, random_state=0, zero_center=True)
-    mean = np.asarray(work.X.mean(0), dtype=np.float64).ravel()
-    return mean, np.asarray(work.varm["PCs"], dtype=np.float64), genes
-
-
-def _stored_loadings(
-    adata: AnnData, expression: Expression, n_latent: int, *, fixed: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    if "X_pca" not in adata.obsm or "PCs" not in adata.varm:
-        return None
-    stored, components = np.asarray(adata.obsm["X_pca"]), np.asarray(adata.varm["PCs"], dtype=np.float64)
-    if fixed and n_latent > components.shape[1]:
-        raise ScnodeError(
-            f"n_latent={n_latent} exceeds the {components.shape[1]} stored components. Pass less, or recompute with "
-            f"scanpy.pp.pca(adata, n_comps={n_latent})."
-        )
-    genes = np.flatnonzero(np.abs(components).sum(1) > 0)
-    components, stored = components[genes, :n_latent], stored[:, :n_latent]
-    matrix = expression.matrix[:, genes]
-    mean = np.asarray(matrix.mean(0), dtype=np.float64).ravel()
-    again = matrix @ components - mean @ components
-    if not np.allclose(again, stored, atol=1e-2 * float(np.abs(stored).max())):
-        logger.info("Stored X_pca and PCs do not come from this expression matrix; components are computed anew.")
-        return None
-    return mean, components, genes
+def _encoded(
+    expression: Expression,
+    encoder: Encoder,
+    genes: np.ndarray,
+    batches: Batches | None = None,
+    history: list[dict[str, Any]] | None = None,
+) -> FitSpace:
+    """The cells where the encoder, in double precision, places them."""
+    code = None if batches is None else batches.apart
+    latent = encode(encoder, expression.matrix[:, genes], batch=code)
+    space = Space(latent, _neighbors(latent), expression, encoder, genes, code)
+    single = copy.deepcopy(encoder).float()
+    return FitSpace(
+        latent, space, single, expression.genes[genes], expression.transform, batches=batches, history=history or []
+    )

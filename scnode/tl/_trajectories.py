@@ -85,6 +85,10 @@ def trajectories(
 def start_rows(adata: AnnData, start: Start, keys: Keys) -> np.ndarray:
     """Row numbers of the start cells."""
     if start is None:
+        if keys.time not in adata.obs:
+            raise ScnodeError(
+                f"adata.obs[{keys.time!r}] not found, so no cell is known as early. Name cells by start=."
+            )
         time = adata.obs[keys.time].to_numpy()
         return np.argsort(time, kind="stable")[: max(1, round(_EARLIEST * len(time)))]
     if isinstance(start, Mapping):

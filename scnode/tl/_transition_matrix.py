@@ -55,10 +55,16 @@ def transition_matrix(
 
 
 def transitions(
-    latent: np.ndarray, velocity: np.ndarray, *, n_neighbors: int = 30, sharpness: float = 8.0
+    latent: np.ndarray,
+    velocity: np.ndarray,
+    *,
+    n_neighbors: int = 30,
+    sharpness: float = 8.0,
+    near: np.ndarray | None = None,
 ) -> sp.csr_matrix:
-    """Transition probabilities to the nearest other cells."""
-    near = Neighbors.of(latent, k=n_neighbors + 1).index[:, 1:]
+    """Transition probabilities to the nearest other cells, or to those of `near` (cell, neighbour)."""
+    if near is None:
+        near = Neighbors.of(latent, k=n_neighbors + 1).index[:, 1:]
     move = latent[near] - latent[:, None]
     length = np.linalg.norm(move, axis=2) * np.linalg.norm(velocity, axis=1)[:, None]
     along = np.einsum("nkd,nd->nk", move, velocity)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from anndata import AnnData
 
+    from scnode.model import LatentODE
+
+_CHUNK = 4096
+
 
 def velocity(
     adata: AnnData, *, basis: str | None = None, genes: bool = False, key_added: str = DEFAULT, copy: bool = False
@@ -23,7 +27,8 @@ def velocity(
     r"""Show the fitted velocity in an embedding or in gene space.
 
     In an embedding :math:`e`, :math:`v^e_i = \sum_j (P_{ij} - 1/k)(e_j - e_i)/\|e_j - e_i\|` over the neighbours,
-    with :math:`P` of :func:`scnode.tl.transition_matrix`; in gene space :math:`\dot x = \dot z W^\top`.
+    with :math:`P` of :func:`scnode.tl.transition_matrix`; in gene space :math:`\dot x = \partial D(z)\,\dot z` with the
+    decoder :math:`D`.
 
     Parameters
     ----------
@@ -55,8 +60,7 @@ def velocity(
     model = stored_model(adata, key_added)
     if basis is None and not genes:
         raise ScnodeError("Nothing to do: pass basis='umap' or genes=True.")
-    if genes and model.encoder is None:
-        raise ScnodeError(f"The model lives in obsm[{model.use_rep!r}] and has no decoder. Fit without use_rep=.")
+    gene_velocity = _decode(adata, model, keys) if genes else None
     name = None if basis is None else basis.removeprefix("X_")
     embedding = None if name is None else check_obsm(adata, f"X_{name}", argument="basis")
     result = adata.copy() if copy else adata
@@ -64,16 +68,26 @@ def velocity(
         latent = np.asarray(adata.obsm[keys.latent], dtype=float)
         matrix = transitions(latent, np.asarray(adata.obsm[keys.velocity], dtype=float))
         result.obsm[keys.velocity_in(name)] = _embed(matrix, embedding)
-    if genes and model.encoder is not None:
-        columns = adata.var_names.get_indexer(model.genes)
-        if (columns < 0).any():
-            missing = [g for g, c in zip(model.genes, columns, strict=True) if c < 0]
-            raise ScnodeError(f"{len(missing)} genes of the model are not in adata.var_names (first: {missing[:3]}).")
-        layer = np.full(adata.shape, np.nan, dtype=np.float32)
-        loadings = model.encoder.components.numpy()
-        layer[:, columns] = np.asarray(adata.obsm[keys.velocity]) @ loadings.T
-        result.layers[keys.velocity] = layer
+    if gene_velocity is not None:
+        result.layers[keys.velocity] = gene_velocity
     return result if copy else None
+
+
+def _decode(adata: AnnData, model: LatentODE, keys: Keys) -> np.ndarray:
+    """Gene velocity (cell, gene), NaN where the model has no gene."""
+    import torch
+
+    decoder, columns = model.decoder, adata.var_names.get_indexer(model.genes)
+    if (columns < 0).any():
+        missing = [g for g, c in zip(model.genes, columns, strict=True) if c < 0]
+        raise ScnodeError(f"{len(missing)} genes of the model are not in adata.var_names (first: {missing[:3]}).")
+    latent, velocity = (np.asarray(adata.obsm[k], dtype=np.float32) for k in (keys.latent, keys.velocity))
+    layer = np.full(adata.shape, np.nan, dtype=np.float32)
+    with torch.no_grad():
+        for rows in np.array_split(np.arange(adata.n_obs), max(1, adata.n_obs // _CHUNK)):
+            z, v = torch.from_numpy(latent[rows]), torch.from_numpy(velocity[rows])
+            layer[np.ix_(rows, columns)] = decoder.decode_velocity(z, v).numpy()
+    return layer
 
 
 def _embed(matrix: sp.csr_matrix, embedding: np.ndarray) -> np.ndarray:

@@ -39,6 +39,8 @@ class Examples:
         States around the cells and velocities that lead back, shape (cell, latent).
     paths, times
         Short trajectories from each cell: states (cell, step, latent) and strictly increasing times (cell, step).
+    snapshot, snapshot_times
+        Number of the snapshot that each cell is of, shape (cell,), and increasing times of the snapshots.
     """
 
     latent: np.ndarray
@@ -48,6 +50,8 @@ class Examples:
     outside_velocity: np.ndarray
     paths: np.ndarray
     times: np.ndarray
+    snapshot: np.ndarray | None = None
+    snapshot_times: np.ndarray | None = None
 
 
 def fit_field(
@@ -94,18 +98,28 @@ def _tensors(
     order = torch.from_numpy(rng.permutation(n))
     n_validation = max(1, n // 10)
     # Bayesian bootstrap: exponential weights keep every cell, where resampling would drop a third of them.
-    boot = rng.exponential(size=(n_members, n)) if n_members > 1 else np.ones((1, n))
+    boot = rng.exponential(size=(n_members, n)).T if n_members > 1 else np.ones((n, 1))
     arrays = {
         "latent": examples.latent,
         "velocity": examples.velocity,
-        "weight": boot * examples.precision,
+        "weight": boot * examples.precision[:, None],
         "outside": examples.outside,
         "outside_velocity": examples.outside_velocity,
         "states": examples.paths,
         "times": examples.times,
+        **_windows(examples, boot),
     }
     tensors = {name: torch.as_tensor(a, dtype=torch.float32) for name, a in arrays.items()}
     return tensors, order[n_validation:], order[:n_validation]
+
+
+def _windows(examples: Examples, boot: np.ndarray) -> dict[str, np.ndarray]:
+    """Of every cell its snapshot, the time until the next one, and its weight as a member of its snapshot."""
+    if examples.snapshot is None or examples.snapshot_times is None:
+        return {}
+    following = np.append(examples.snapshot_times[1:], examples.snapshot_times[-1])
+    window = np.stack([examples.snapshot_times, following], axis=1)[examples.snapshot]
+    return {"snapshot": examples.snapshot, "window": window, "boot": boot}
 
 
 def _stage(
@@ -118,14 +132,32 @@ def _stage(
     options: Mapping[str, Any],
     solve_options: dict[str, object] | None = None,
 ) -> tuple[list[dict[str, Any]], bool]:
-    """Train, keep the best state, and return the history and whether the user interrupted."""
+    """Fit the field, and return the history and whether the user interrupted."""
+    from scnode.train._module import FieldModule
+
+    module = FieldModule(field, lr=lr, solve_options=solve_options)
+    found = run_stage(module, data, stage=stage, max_epochs=max_epochs, options=options)
+    field.cpu()
+    return found
+
+
+def run_stage(
+    module: Any,
+    data: Any,
+    *,
+    stage: str,
+    max_epochs: int,
+    options: Mapping[str, Any],
+    patience: int = _PATIENCE,
+    min_gain: float = 0.0,
+) -> tuple[list[dict[str, Any]], bool]:
+    """Train a module, keep its best state, and return the history and whether the user interrupted."""
     import lightning as L
 
     from scnode.train._callbacks import BestState
-    from scnode.train._module import FieldModule
 
-    module, best = FieldModule(field, lr=lr, solve_options=solve_options), BestState(stage)
-    stop = L.pytorch.callbacks.EarlyStopping("validation_loss", patience=_PATIENCE)
+    best = BestState(stage)
+    stop = L.pytorch.callbacks.EarlyStopping("validation_loss", patience=patience, min_delta=min_gain)
     given = dict(options)
     callbacks = [best, stop, *given.pop("callbacks", [])]
     defaults = {
@@ -143,7 +175,6 @@ def _stage(
             raise KeyboardInterrupt
         logger.warning("Interrupted after %d epochs of the %s: its best state is kept.", len(best.history), stage)
     best.restore(module)
-    field.cpu()
     return best.history, interrupted
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from scnode import ode
 from scnode.nn import side_by_side
 
@@ -30,17 +32,20 @@ class LossTerms:
         The same for states around the cells, whose velocity leads back to them.
     path
         Mismatch of solved and observed short trajectories, in units of the states' variance along them.
+    snapshots
+        Energy distance of solved and observed snapshots, in units of the states' scale.
     """
 
     regression: Tensor
     surroundings: Tensor
     path: Tensor | None = None
+    snapshots: Tensor | None = None
 
     @property
     def total(self) -> Tensor:
         """Weighted sum of the terms."""
         local = self.regression + _RETURN * self.surroundings
-        return local if self.path is None else local + self.path
+        return local + sum(term for term in (self.path, self.snapshots) if term is not None)
 
 
 def regression_loss(field: MLPField, t: Tensor, latent: Tensor, velocity: Tensor, weight: Tensor) -> Tensor:
@@ -87,3 +92,55 @@ def path_loss(
     # A small last batch may hold dead ends only, whose paths have no length.
     length = length.clamp_min(1e-8 * field.scale.square())
     return (weight * error).sum() / (weight.sum() * length)
+
+
+def snapshot_loss(
+    field: MLPField, snapshot: Tensor, window: Tensor, states: Tensor, weight: Tensor, *, solve_options: dict[str, Any]
+) -> Tensor:
+    r"""Energy distance between each snapshot and the one before it, carried there by the flow.
+
+    :math:`2E\|x - y\| - E\|x - x'\| - E\|y - y'\|`, the mean over snapshots and members, without bias from the size of
+    the batch (:cite:p:`Szekely2013`).
+
+    Parameters
+    ----------
+    field
+        Ensemble.
+    snapshot
+        Number of each cell's snapshot, shape (cell,).
+    window
+        Its time and that of the next one, shape (cell, 2); equal for the last.
+    states
+        Shape (cell, latent).
+    weight
+        Bootstrap weights, shape (member, cell).
+    solve_options
+        Passed to :func:`scnode.ode.solve`.
+    """
+    m = len(weight)
+    moving = window[:, 1] > window[:, 0]
+    ys = ode.solve(side_by_side(field, m), states[moving].repeat(1, m), window[moving], **solve_options).ys
+    arrived = ys[:, -1].unflatten(1, (m, -1)).transpose(0, 1)
+    origin, terms = snapshot[moving], []
+    for k in origin.unique():
+        came, there = origin == k, snapshot == k + 1
+        # Pairs of two are the least that have a distance within.
+        if came.sum() > 1 and there.sum() > 1:
+            here = states[there].expand(m, -1, -1)
+            terms.append(energy_distance(arrived[:, came], here, weight[:, moving][:, came], weight[:, there]).mean())
+    return torch.stack(terms).mean() / field.scale if terms else states.new_zeros(())
+
+
+def energy_distance(x: Tensor, y: Tensor, x_weight: Tensor, y_weight: Tensor) -> Tensor:
+    """Unbiased energy distance of weighted clouds (member, cell, latent), one a member."""
+    a, b = (w / w.sum(1, keepdim=True) for w in (x_weight, y_weight))
+    across = torch.einsum("mi,mj,mij->m", a, b, _distances(x, y))
+    within = (
+        torch.einsum("mi,mj,mij->m", w, w, _distances(z, z)) / (1 - w.square().sum(1)) for z, w in ((x, a), (y, b))
+    )
+    return 2 * across - sum(within)
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    # Through products of matrices, small distances lose their digits and their gradients.
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")

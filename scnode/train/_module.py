@@ -11,21 +11,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from scnode.nn import MLPField
-from scnode.train._losses import LossTerms, path_loss, regression_loss
+from scnode.train._losses import LossTerms, path_loss, regression_loss, snapshot_loss
 
 Batch = dict[str, Tensor]
 
 
 class FieldModule(L.LightningModule):
-    """Regression on local evidence; with `solve_options`, short solved trajectories as well."""
+    """Regression on local evidence; with `solve_options`, short solved trajectories and snapshots as well."""
 
     def __init__(self, field: MLPField, *, lr: float, solve_options: dict[str, object] | None = None) -> None:
         super().__init__()
         self.field, self.lr, self.solve_options = field, lr, solve_options
 
     def terms(self, batch: Batch) -> LossTerms:
-        """Both losses of a batch."""
-        zero, weight = batch["latent"].new_zeros(()), batch["weight"]
+        """Losses of a batch."""
+        zero, weight = batch["latent"].new_zeros(()), batch["weight"].T
         regression, surroundings = (
             regression_loss(self.field, zero, batch[state], batch[velocity], w)
             for state, velocity, w in (
@@ -36,7 +36,17 @@ class FieldModule(L.LightningModule):
         if self.solve_options is None:
             return LossTerms(regression, surroundings)
         path = path_loss(self.field, batch["times"], batch["states"], weight, solve_options=self.solve_options)
-        return LossTerms(regression, surroundings, path)
+        if "snapshot" not in batch:
+            return LossTerms(regression, surroundings, path)
+        arrival = snapshot_loss(
+            self.field,
+            batch["snapshot"],
+            batch["window"],
+            batch["latent"],
+            batch["boot"].T,
+            solve_options=self.solve_options,
+        )
+        return LossTerms(regression, surroundings, path, arrival)
 
     def training_step(self, batch: Batch) -> Tensor:
         """Loss of one training batch."""
@@ -66,8 +76,7 @@ class _Batches(IterableDataset[Batch]):
     def __iter__(self) -> Any:
         order = torch.randperm(len(self.rows), generator=self.generator) if self.generator else slice(None)
         for rows in self.rows[order].split(self.batch_size):
-            batch = {name: values[rows] for name, values in self.tensors.items() if name != "weight"}
-            yield batch | {"weight": self.tensors["weight"][:, rows]}
+            yield {name: values[rows] for name, values in self.tensors.items()}
 
 
 class CellData(L.LightningDataModule):
@@ -88,7 +97,7 @@ class CellData(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The held-out cells, every member with equal weight."""
-        even = self.tensors["weight"].mean(0, keepdim=True).expand_as(self.tensors["weight"])
-        tensors = self.tensors | {"weight": even}
+        weights = {name: self.tensors[name] for name in ("weight", "boot") if name in self.tensors}
+        tensors = self.tensors | {name: w.mean(1, keepdim=True).expand_as(w) for name, w in weights.items()}
         data = _Batches(tensors, self.validation, batch_size=8 * self.batch_size, generator=None)
         return DataLoader(data, batch_size=None, generator=self.generator)

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 
 from scnode import EvidenceError
 from scnode.data import Expression, Neighbors
 from scnode.data._velocity import latent_velocity, tangent_velocity
+from scnode.nn import PCA
 
 
 @pytest.fixture
@@ -15,28 +17,29 @@ def expressed():
     logarithms = sp.csr_matrix(np.log1p(abundance))
     loadings = np.linalg.qr(rng.normal(size=(12, 4)))[0]
     genes = np.array([f"g{i}" for i in range(12)])
-    return abundance, velocity, Expression(logarithms, genes, "log1p_cp10k", abundance.sum(1)), loadings
+    pca = PCA(torch.zeros(12, dtype=torch.float64), torch.from_numpy(loadings))
+    return abundance, velocity, Expression(logarithms, genes, "log1p_cp10k", abundance.sum(1)), pca
 
 
 def test_chain_rule_matches_the_finite_difference_of_the_encoder(expressed):
-    abundance, velocity, expression, loadings = expressed
+    abundance, velocity, expression, pca = expressed
 
     def encode(s):
-        return np.log1p(1e4 * s / s.sum(1, keepdims=True)) @ loadings
+        return np.log1p(1e4 * s / s.sum(1, keepdims=True)) @ pca.components.numpy()
 
     expected = (encode(abundance + 1e-4 * velocity) - encode(abundance - 1e-4 * velocity)) / 2e-4
     # The abundance may come on any scale of its own.
-    found = latent_velocity(velocity / 7, abundance / 7, expression, loadings, np.arange(12))
+    found = latent_velocity(velocity / 7, abundance / 7, expression, pca, np.arange(12))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_genes_without_a_fit_are_left_out(expressed):
-    abundance, velocity, expression, loadings = expressed
+    abundance, velocity, expression, pca = expressed
     hidden = velocity.copy()
     hidden[:, 3] = np.nan
-    assert np.isfinite(latent_velocity(hidden, abundance, expression, loadings, np.arange(12))).all()
+    assert np.isfinite(latent_velocity(hidden, abundance, expression, pca, np.arange(12))).all()
     with pytest.raises(EvidenceError, match=r"pp.velocity\(adata\)"):
-        latent_velocity(np.full_like(velocity, np.nan), abundance, expression, loadings, np.arange(12))
+        latent_velocity(np.full_like(velocity, np.nan), abundance, expression, pca, np.arange(12))
 
 
 def test_velocity_along_the_cloud_is_kept_and_across_it_shrunk():

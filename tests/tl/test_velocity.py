@@ -40,7 +40,7 @@ def without_decoder(line):
 
 
 def test_a_representation_of_the_user_has_no_genes(without_decoder):
-    with pytest.raises(ScnodeError, match=r"obsm\['X_umap'\] and has no decoder. Fit without use_rep="):
+    with pytest.raises(ScnodeError, match=r"obsm\['X_umap'\] and has no decoder. Fit with decoder='linear'"):
         scnode.tl.velocity(without_decoder, genes=True)
     out = scnode.tl.velocity(without_decoder, basis="umap", copy=True)
     assert out.obsm["velocity_scnode_umap"].shape == (200, 2)

@@ -1,0 +1,106 @@
+"""Optimal transport between two snapshots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from scnode._errors import ScnodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LARGEST = 2000
+
+
+def couple(source: np.ndarray, target: np.ndarray, *, rng: np.random.Generator) -> sp.csr_matrix:
+    r"""Exact optimal transport plan between two clouds of equal weights, squared Euclidean cost.
+
+    :math:`\min_P \sum_{ij} P_{ij}\|x_i - y_j\|^2` with :math:`P1 = 1/n`, :math:`P^\top 1 = 1/m` (:cite:p:`Peyre2019`).
+    Clouds above 2000 cells are coupled in as many random parts, so that the cost grows in proportion to their size
+    (:cite:p:`Fatras2020`).
+
+    Parameters
+    ----------
+    source, target
+        Shape (cell, latent).
+    rng
+        Deals cells to parts.
+
+    Returns
+    -------
+    scipy.sparse.csr_matrix
+        Shape (source, target), of sum 1.
+    """
+    n, m = len(source), len(target)
+    n_parts = min(-(-max(n, m) // _LARGEST), n, m)
+    rows, columns = (np.array_split(rng.permutation(k), n_parts) for k in (n, m))
+    parts = [_plan(source[i], target[j]) for i, j in zip(rows, columns, strict=True)]
+    shares = [len(i) / n for i in rows]
+    entries = [
+        (share * part.data, i[part.row], j[part.col])
+        for share, part, i, j in zip(shares, parts, rows, columns, strict=True)
+    ]
+    weight, row, column = (np.concatenate(e) for e in zip(*entries, strict=True))
+    return sp.csr_matrix((weight, (row, column)), shape=(n, m))
+
+
+def _plan(source: np.ndarray, target: np.ndarray) -> sp.coo_matrix:
+    try:
+        import ot
+    except ImportError as error:
+        raise ScnodeError('A time course needs POT. Run pip install "scnode[ot]".') from error
+    weights = (np.full(len(cloud), 1 / len(cloud)) for cloud in (source, target))
+    return sp.coo_matrix(ot.emd(*weights, ot.dist(source, target), numItermax=10_000_000))
+
+
+@dataclass(frozen=True)
+class Transport:
+    """A plan between the cells of two times.
+
+    Parameters
+    ----------
+    earlier, later
+        Row numbers of the cells.
+    elapsed
+        Time between, in units of the clock.
+    plan
+        Weights, shape (earlier, later).
+    """
+
+    earlier: np.ndarray
+    later: np.ndarray
+    elapsed: float
+    plan: sp.csr_matrix
+
+
+def chord_velocity(latent: np.ndarray, transports: Iterable[Transport]) -> tuple[np.ndarray, np.ndarray]:
+    r"""Velocity of every cell along the plans that it is part of.
+
+    :math:`v_i` is the mean of :math:`\sum_j P_{ij}(x_j - x_i) / (\Delta t \sum_j P_{ij})` over the plan to a later time
+    and of the same over the plan from an earlier one.
+
+    Returns
+    -------
+    tuple
+        Velocity (cell, latent), zero for cells without a partner, and the mask of those that have one, (cell,).
+    """
+    velocity, n_sides = np.zeros_like(latent), np.zeros(len(latent))
+    for step in transports:
+        for plan, own, other in (
+            (step.plan, step.earlier, step.later),
+            (step.plan.T.tocsr(), step.later, step.earlier),
+        ):
+            mass = np.asarray(plan.sum(1)).ravel()
+            tied = mass > 0
+            partner = (plan @ latent[other])[tied] / mass[tied, None]
+            # Seen from the later time the partner is the past.
+            elapsed = step.elapsed if own is step.earlier else -step.elapsed
+            velocity[own[tied]] += (partner - latent[own[tied]]) / elapsed
+            n_sides[own[tied]] += 1
+    found = n_sides > 0
+    velocity[found] /= n_sides[found, None]
+    return velocity, found

@@ -1,0 +1,110 @@
+"""Velocity from clones that were seen on several days."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from scnode._errors import EvidenceError
+from scnode._settings import logger
+from scnode._validation import near
+from scnode.data._coupling import Transport, chord_velocity
+from scnode.data._neighbors import Neighbors
+from scnode.data._source import Evidence
+from scnode.data._velocity import tangent_velocity
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scnode.data._snapshots import Snapshots
+    from scnode.data._source import Space
+
+
+def lineage_evidence(adata: AnnData, key: str, snapshots: Snapshots | None, space: Space) -> Evidence:
+    r"""Velocity of every cell of a clone towards its clone's cells at the next time the clone is seen.
+
+    With :math:`C` (cell, clone), cells i and j of successive times are partners with weight
+    :math:`\sum_c C_{ic} C_{jc} / n_c`, :math:`n_c` the partners that the clone offers; the velocity is the mean
+    displacement to (and from) partners over the time between, kept along the directions in which cells lie.
+
+    Parameters
+    ----------
+    adata
+        Cells.
+    key
+        `obs` column of barcodes, missing where a cell has none, or `obsm` matrix (cell, clone).
+    snapshots
+        Collection times of the cells.
+    space
+        Latent states.
+    """
+    if snapshots is None:
+        raise EvidenceError(f"lineage_key={key!r} ties cells of different days. Pass time_key= as well.")
+    clones = read_clones(adata, key)
+    transports, tied = _transports(clones, snapshots)
+    velocity, found = chord_velocity(space.latent, transports)
+    if not found.any():
+        raise EvidenceError(
+            f"No clone of {key!r} was seen at two times of {snapshots.key!r}. Leave lineage_key= out, or pass the "
+            "barcodes of all days."
+        )
+    kept, se = _among(space, found, velocity)
+    logger.info("%d of %d clones were seen at several times; they tie %d cells.", tied.sum(), len(tied), found.sum())
+    return Evidence("lineage", f"{key!r} ({tied.sum()} clones seen at several times)", kept, se, snapshots.clock)
+
+
+def _among(space: Space, found: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tangent velocity of the cells that have partners, from those alone."""
+    rows = np.flatnonzero(found)
+    own = Neighbors.of(space.latent[rows], k=space.neighbors.index.shape[1])
+    kept, se = np.zeros_like(velocity), np.full(len(velocity), np.inf)
+    kept[rows], se[rows] = tangent_velocity(space.latent[rows], velocity[rows], own)
+    return kept, se
+
+
+def _transports(clones: sp.csr_matrix, snapshots: Snapshots) -> tuple[list[Transport], np.ndarray]:
+    """Plans between the times at which clones are seen and seen next, and the clones that have such."""
+    rows = [np.flatnonzero(snapshots.number == k) for k in range(len(snapshots.kept))]
+    seen = [np.asarray(clones[r].sum(0)).ravel() > 0 for r in rows]
+    tied, transports = np.zeros(clones.shape[1], dtype=bool), []
+    for a, b in combinations(range(len(rows)), 2):
+        between = np.any(seen[a + 1 : b], axis=0) if b > a + 1 else np.zeros_like(tied)
+        members = np.flatnonzero(seen[a] & seen[b] & ~between)
+        if len(members):
+            tied[members] = True
+            elapsed = float(snapshots.times[b] - snapshots.times[a])
+            transports.append(Transport(rows[a], rows[b], elapsed, _partners(clones[:, members], rows[a], rows[b])))
+    return transports, tied
+
+
+def _partners(clones: sp.csr_matrix, earlier: np.ndarray, later: np.ndarray) -> sp.csr_matrix:
+    offered = np.asarray(clones[later].sum(0)).ravel()
+    return sp.csr_matrix(clones[earlier] @ sp.diags(1 / offered) @ clones[later].T)
+
+
+def read_clones(adata: AnnData, key: str) -> sp.csr_matrix:
+    """Membership (cell, clone) from a column of barcodes or a matrix in `obsm`."""
+    import pandas as pd
+
+    if key in adata.obs:
+        column = adata.obs[key].replace("", None) if adata.obs[key].dtype == object else adata.obs[key]
+        codes, names = pd.factorize(column)
+        known = np.flatnonzero(codes >= 0)
+        clones = sp.csr_matrix((np.ones(len(known)), (known, codes[known])), shape=(adata.n_obs, len(names)))
+    elif key in adata.obsm:
+        clones = sp.csr_matrix((sp.csr_matrix(adata.obsm[key]) > 0).astype(float))
+    else:
+        raise EvidenceError(
+            f"{key!r} is in neither adata.obs nor adata.obsm. {near(key, [*adata.obs.columns, *adata.obsm])} "
+            "Pass lineage_key=."
+        )
+    number = np.asarray(clones.sum(0)).ravel()
+    if (number > 0).sum() < 2:
+        raise EvidenceError(
+            f"{key!r} holds {(number > 0).sum()} clone: cells of one clone say nothing that the days do not. "
+            "Leave lineage_key= out, or pass a column of barcodes."
+        )
+    return clones

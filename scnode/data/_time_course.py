@@ -1,0 +1,75 @@
+"""Velocity from cells collected at several times."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from scnode._errors import EvidenceError
+from scnode._validation import near
+from scnode.data._coupling import Transport, chord_velocity, couple
+from scnode.data._source import Evidence
+from scnode.data._velocity import tangent_velocity
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scnode.data._snapshots import Snapshots
+    from scnode.data._source import Space
+
+
+def time_course_evidence(
+    adata: AnnData, snapshots: Snapshots, space: Space, *, coupling_key: str | None = None
+) -> Evidence:
+    r"""Velocity of every cell from transport plans between its snapshot and those beside it.
+
+    A cell of snapshot k moves to the mean of its partners in snapshot k + 1, and has come from the mean of those in
+    k - 1; its velocity is the mean of both displacements, each over the real time between the snapshots, kept along the
+    directions in which cells lie.
+
+    Parameters
+    ----------
+    adata
+        Cells.
+    snapshots
+        Their collection times.
+    space
+        Latent states.
+    coupling_key
+        `obsp` entry (cell, cell) with given couplings, the rows earlier cells; by default exact optimal transport.
+    """
+    transports = _transports(snapshots, space, _given(adata, coupling_key))
+    velocity, found = chord_velocity(space.latent, transports)
+    if not found.any():
+        raise EvidenceError(f"adata.obsp[{coupling_key!r}] couples no cells of successive times. Pass another one.")
+    kept, se = tangent_velocity(space.latent, velocity, space.neighbors)
+    where = "exact optimal transport" if coupling_key is None else f"obsp[{coupling_key!r}]"
+    source = f"obs[{snapshots.key!r}] ({len(snapshots.kept)} time points, coupled by {where})"
+    return Evidence("time", source, kept, np.where(found, se, np.inf), snapshots.clock)
+
+
+def _transports(snapshots: Snapshots, space: Space, given: sp.csr_matrix | None) -> list[Transport]:
+    rng = np.random.default_rng(0)
+    rows = [np.flatnonzero(snapshots.number == k) for k in range(len(snapshots.kept))]
+    transports = []
+    for earlier, later, elapsed in zip(rows[:-1], rows[1:], np.diff(snapshots.times), strict=True):
+        if given is None:
+            plan = couple(space.latent[earlier], space.latent[later], rng=rng)
+        else:
+            plan = sp.csr_matrix(given[earlier][:, later])
+        transports.append(Transport(earlier, later, float(elapsed), plan))
+    return transports
+
+
+def _given(adata: AnnData, key: str | None) -> sp.csr_matrix | None:
+    """Couplings of another tool, moscot's for one, that the user put between all cells."""
+    if key is None:
+        return None
+    if key not in adata.obsp:
+        raise EvidenceError(f"adata.obsp[{key!r}] not found. {near(key, adata.obsp)} Pass coupling_key=.")
+    matrix = sp.csr_matrix(adata.obsp[key], dtype=float)
+    if not np.isfinite(matrix.data).all() or (matrix.data < 0).any():
+        raise EvidenceError(f"adata.obsp[{key!r}] holds negative or infinite weights. Pass a transport plan.")
+    return matrix

@@ -1,0 +1,39 @@
+"""The distances to held-out times as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scnode._errors import ScnodeError
+from scnode._keys import DEFAULT, Keys
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+
+def evaluation(adata: AnnData, *, key_added: str = DEFAULT) -> pd.DataFrame:
+    """How far each method's prediction of a held-out time is from its cells.
+
+    Parameters
+    ----------
+    adata
+        Annotated by :func:`scnode.tl.evaluate`.
+    key_added
+        Name of the run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a method and held-out time: `method` (``scnode``, ``no_motion``, ``ot_interpolation``,
+        ``noise_floor``), `holdout` in the unit of `time_key`, and `w1`, `w2`, `energy` in latent units.
+
+    Raises
+    ------
+    ScnodeError
+        No evaluation is stored.
+    """
+    stored = adata.uns.get(Keys(key_added).uns, {}).get("evaluation")
+    if stored is None:
+        raise ScnodeError("No evaluation. Run scnode.tl.evaluate(adata, time_key=) first, or pass key_added=.")
+    return stored["table"][["method", "holdout", "w1", "w2", "energy"]].copy()

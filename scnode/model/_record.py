@@ -1,0 +1,130 @@
+"""A model as plain arrays and one string, checked before anything is allocated."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from scnode._errors import ScnodeError
+from scnode._validation import near
+from scnode.nn import ENCODERS, MLPField
+
+if TYPE_CHECKING:
+    from scnode.nn import Encoder
+
+FORMAT = 2
+_READABLE = (1, 2)
+_REFIT = "Refit with scnode.tl.fit(adata)."
+
+
+def write_record(field: MLPField, encoder: Encoder | None, **labels: Any) -> dict[str, Any]:
+    """Configuration as a string, and every weight as an array."""
+    config = {
+        "format": FORMAT,
+        "field": {
+            "name": "mlp",
+            "hidden": list(field.hidden),
+            "n_members": field.n_members,
+            "activation": field.activation,
+            "time_dependent": field.time_dependent,
+        },
+        "n_latent": field.n_latent,
+        "encoder": None if encoder is None else {"name": encoder.name, **encoder.sizes},
+        **labels,
+    }
+    parts = {"field": field} if encoder is None else {"field": field, "encoder": encoder}
+    arrays = {
+        f"{part}.{name}": value.detach().cpu().numpy()
+        for part, module in parts.items()
+        for name, value in module.state_dict().items()
+    }
+    return {"config": json.dumps(config, sort_keys=True), "arrays": arrays}
+
+
+def read_record(stored: dict[str, Any]) -> tuple[MLPField, Encoder | None, dict[str, Any]]:
+    """Field, encoder and the labels they were written with.
+
+    Raises
+    ------
+    ScnodeError
+        The record is not one of this format, or its arrays do not fit its configuration.
+    """
+    try:
+        config = json.loads(str(stored["config"]))
+        arrays = {name: np.asarray(value) for name, value in stored["arrays"].items()}
+        if config["format"] not in _READABLE:
+            raise ScnodeError(f"Model format {config['format']} is none of {_READABLE}. {_REFIT}")
+        config["encoder"] = _encoder_config(config)
+        _check(config, arrays)
+        field = _new_field(config)
+        encoder = None if config["encoder"] is None else _new_encoder(config)
+        _load(field, arrays, "field.")
+        if encoder is not None:
+            _load(encoder, arrays, "encoder.")
+    except (KeyError, TypeError, AttributeError, RuntimeError, json.JSONDecodeError) as error:
+        raise ScnodeError(f"The stored model is damaged or not one of scnode ({error}). {_REFIT}") from error
+    return field, encoder, config
+
+
+def _encoder_config(config: dict[str, Any]) -> dict[str, Any] | None:
+    """The first format named the encoder alone."""
+    encoder = config["encoder"]
+    if isinstance(encoder, str):
+        encoder = None if encoder == "none" else {"name": encoder}
+    if encoder is not None and encoder["name"] not in ENCODERS:
+        raise ScnodeError(
+            f"The stored model's encoder {encoder['name']!r} is unknown. {near(encoder['name'], ENCODERS)} {_REFIT}"
+        )
+    return encoder
+
+
+def _check(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    # A crafted configuration must not allocate beyond what is stored, so shapes are compared first.
+    if {name: value.shape for name, value in arrays.items()} != _shapes(config):
+        raise ScnodeError(f"The stored model's arrays do not fit its configuration. {_REFIT}")
+    n_batches = (config["encoder"] or {}).get("n_batches", 1)
+    if n_batches != max(1, len(config.get("batches", ()))):
+        raise ScnodeError(f"The stored model's encoder has {n_batches} batches, of which not each has a name. {_REFIT}")
+    broken = [name for name, value in arrays.items() if not np.isfinite(value).all()]
+    if broken:
+        raise ScnodeError(f"The stored model is not finite in {broken}. {_REFIT}")
+
+
+def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shape of every array that a configuration speaks of."""
+    n_latent, n_members = config["n_latent"], config["field"]["n_members"]
+    n_inputs = n_latent + config["field"].get("time_dependent", False)
+    shapes: dict[str, tuple[int, ...]] = {"field.center": (n_latent,), "field.scale": (), "field.speed": ()}
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise((n_inputs, *config["field"]["hidden"], n_latent))):
+        shapes |= {f"field.weights.{i}": (n_members, fan_in, fan_out), f"field.biases.{i}": (n_members, 1, fan_out)}
+    if config["encoder"] is not None:
+        with torch.device("meta"):
+            state = _new_encoder(config).state_dict()
+        shapes |= {f"encoder.{name}": tuple(value.shape) for name, value in state.items()}
+    return shapes
+
+
+def _new_field(config: dict[str, Any]) -> MLPField:
+    stored = config["field"]
+    return MLPField(
+        config["n_latent"],
+        hidden=stored["hidden"],
+        n_members=stored["n_members"],
+        # The first models stored their sizes alone.
+        activation=stored.get("activation", "silu"),
+        time_dependent=stored.get("time_dependent", False),
+    )
+
+
+def _new_encoder(config: dict[str, Any]) -> Encoder:
+    sizes = dict(config["encoder"])
+    return ENCODERS[sizes.pop("name")](len(config["genes"]), config["n_latent"], **sizes)
+
+
+def _load(module: torch.nn.Module, arrays: dict[str, np.ndarray], prefix: str) -> None:
+    own = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+    module.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in own.items()})

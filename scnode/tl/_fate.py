@@ -1,0 +1,149 @@
+"""Which terminal group each cell is bound for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scnode._errors import ScnodeError
+from scnode._keys import DEFAULT, Keys
+from scnode._typing import RandomState
+from scnode.model import stored_model
+from scnode.tl._committor import Committor, committor
+from scnode.tl._outcomes import group_shares, named_groups
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from scnode.model import LatentODE
+
+
+def fate(
+    adata: AnnData,
+    *,
+    groupby: str,
+    groups: Sequence[str] | None = None,
+    t: float | None = None,
+    rng: RandomState = 0,
+    key_added: str = DEFAULT,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Estimate the probability that each cell reaches each terminal group.
+
+    A cell's own state is noisy, and a deterministic flow carries the noise along. The probability is therefore found
+    for all cells together: it is the committor :math:`q_k`, the chance to reach group :math:`k` before any other, of
+    the chain :math:`P` of :func:`scnode.tl.transition_matrix`, which obeys
+
+    .. math:: q_k(z_i) = \sum_j P_{ij}\, q_k(z_j), \qquad q_k = 1 \text{ in group } k,\ 0 \text{ in the others}
+
+    (:cite:p:`Lange2022`). The equation is solved by Galerkin's method (:cite:p:`Thiede2019`) for
+    :math:`q_k(z) = \sum_a c_{ka}\varphi_a(z)` outside the groups, with :math:`\Lambda` a ridge:
+
+    .. math:: \Big[\tfrac1n \Phi^\top(\Phi - P\Phi) + \Lambda\Big] c_k = \tfrac1n \Phi^\top P\, 1_k
+
+    The basis is a constant, the coordinates and 30 Gaussian bumps on the principal axes along which neighbouring cells
+    share more than half of the variance, so that what a single cell does not share with its neighbours carries no
+    fate. :math:`P` is averaged over the ensemble.
+
+    Parameters
+    ----------
+    adata
+        Annotated by :func:`scnode.tl.fit`.
+    groupby
+        `obs` column that holds the terminal groups; cells where it is missing belong to none.
+    groups
+        Its terminal groups, two or more; all by default.
+    t
+        Instead of the committor, flow every cell for this time, in units of the clock, with every member, and take
+        the shares of the groups among the 15 terminal cells nearest to its ends.
+    rng
+        Source of randomness of the bumps' places and of the bootstrap.
+    key_added, copy
+        As in :func:`scnode.tl.fit`.
+
+    Returns
+    -------
+    AnnData or None
+        Writes ``obsm["scnode_fate"]``, a DataFrame of one column a group whose rows sum to 1 (a cell inside a terminal
+        group has probability 1 of it), ``obsm["scnode_fate_se"]`` of the same shape, the standard deviation over 50
+        bootstraps of members and cells (with `t`, over the members, 0 where there is one),
+        ``obs["scnode_fate_entropy"]``, the entropy :math:`-\sum_k q_k \ln q_k / \ln K` in [0, 1] with :math:`K` the
+        number of groups, and ``uns["scnode"]["fate"]``: `groupby` and `groups`, which :func:`scnode.tl.perturb` takes
+        by default.
+
+    Raises
+    ------
+    ScnodeError
+        No fitted model, an unknown column or group, fewer than two groups, no cell outside them, or groups that no
+        cell moves to.
+    SolverError
+        A trajectory that could not be integrated.
+
+    References
+    ----------
+    :cite:p:`Thiede2019`, :cite:p:`Lange2022`
+    """
+    keys = Keys(key_added)
+    model = stored_model(adata, key_added)
+    terminal = named_groups(adata, groupby, groups)
+    names = _check(terminal, groupby, t)
+    latent = np.asarray(adata.obsm[keys.latent], dtype=float)
+    labels = (terminal[:, None] == names).astype(float)
+    if t is None:
+        found = committor(latent, _velocities(model, latent), labels, rng=np.random.default_rng(rng))
+    else:
+        found = _flowed(model, latent, terminal, labels, float(t))
+    result = adata.copy() if copy else adata
+    _write(result, keys, names, found, {"groupby": groupby, "groups": names.tolist()})
+    return result if copy else None
+
+
+def _check(terminal: np.ndarray, groupby: str, t: float | None) -> np.ndarray:
+    """Names of the groups, which are two or more and leave cells to ask about."""
+    names = np.unique(terminal[terminal != ""])
+    if len(names) < 2:
+        raise ScnodeError(f"adata.obs[{groupby!r}] gives the one terminal group {names.tolist()}. Pass two as groups=.")
+    if (terminal != "").all():
+        raise ScnodeError(
+            f"Every cell lies in a terminal group of adata.obs[{groupby!r}]. Pass the last ones as groups=."
+        )
+    if t is not None and not (np.isfinite(t) and t > 0):
+        raise ScnodeError(f"t={t} must be positive. Leave it out for the time that the cells need.")
+    return names
+
+
+def _velocities(model: LatentODE, latent: np.ndarray) -> np.ndarray:
+    """Velocity of every member, shape (member, cell, latent)."""
+    import torch
+
+    states = torch.as_tensor(latent, dtype=torch.float32)
+    with torch.no_grad():
+        return model.field.members(states.new_zeros(()), states).numpy().astype(float)
+
+
+def _flowed(model: LatentODE, latent: np.ndarray, terminal: np.ndarray, labels: np.ndarray, t: float) -> Committor:
+    """Shares of the groups around the ends of all members; terminal cells keep their group."""
+    import torch
+
+    live = terminal == ""
+    states = torch.as_tensor(latent[live], dtype=torch.float32)
+    with torch.no_grad():
+        ends = model.flow(states, torch.tensor([0.0, t]), members=True)[:, :, -1].numpy()
+    shares = group_shares(latent, terminal, ends.astype(float))
+    probability, se = labels.copy(), np.zeros_like(labels)
+    probability[live] = shares.mean(1)
+    # Members are bootstraps: the spread of one is the standard error of their mean.
+    se[live] = shares.std(1, ddof=min(1, shares.shape[1] - 1))
+    return Committor(probability, se)
+
+
+def _write(adata: AnnData, keys: Keys, names: np.ndarray, found: Committor, record: dict[str, Any]) -> None:
+    import pandas as pd
+    from scipy.special import entr
+
+    for key, values in ((keys.fate, found.probability), (keys.fate_se, found.se)):
+        adata.obsm[key] = pd.DataFrame(values, index=adata.obs_names, columns=names.tolist())
+    adata.obs[keys.fate_entropy] = entr(found.probability).sum(1) / np.log(len(names))
+    adata.uns[keys.uns] = {**adata.uns[keys.uns], "fate": record}
