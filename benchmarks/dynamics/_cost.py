@@ -10,4 +10,5 @@ COLUMNS = ("CPU s", "CPU s of imports", "peak MB")
 
 def scores(found: dict[str, np.ndarray]) -> dict[str, float]:
     """Floors and ceilings are not measured."""
-    return {column: float(found[key]) for column, key in zip(COLUMNS, ("cpu", "cpu_imports", "peak_mb")) if key in found}
+    measured = zip(COLUMNS, ("cpu", "cpu_imports", "peak_mb"), strict=True)
+    return {column: float(found[key]) for column, key in measured if key in found}

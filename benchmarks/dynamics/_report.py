@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -40,9 +40,7 @@ def number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
 
 
-def write(
-    folder: Path, family: str, title: str, columns: Sequence[str], records: Iterable[dict[str, object]], notes: str
-) -> None:
-    rows = table(pd.DataFrame(records), columns)
+def write(target: Path, title: str, columns: Sequence[str], records: Sequence[dict[str, object]], notes: str) -> None:
     heads = ["simulation", "method", *columns, "seeds"]
-    publish(str(Path(__file__).with_name("run.py")), title, heads, rows, notes, into=folder / f"{family}.md")
+    script = Path(__file__).with_name("run.py")
+    publish(str(script), title, heads, table(pd.DataFrame(records), columns), notes, into=target)

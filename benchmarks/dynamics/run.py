@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ import _timecourse
 import _velocity
 import numpy as np
 from _data import TASKS, Case, case
-from _notes import NOTES, TITLES
-from _peers import ONE_THREAD, PEERS, Workshop
+from _notes import TITLES, notes
+from _peers import PEERS, Workshop
 from _report import write
 
 import scnode
@@ -107,10 +106,14 @@ def publish(folder: Path, cases: Sequence[Case], workshop: Workshop) -> None:
                 records.append(key | family.scores(asked, found))
                 if asked.task in _cost.TASKS:
                     costs.append(key | {"simulation": name} | _cost.scores(found))
-        if records:
-            write(folder, name, TITLES[name], family.columns, records, NOTES[name])
-    if costs:
-        write(folder, "cost", TITLES["cost"], _cost.COLUMNS, costs, NOTES["cost"])
+        tell(folder, name, family.columns, records)
+    tell(folder, "cost", _cost.COLUMNS, costs)
+
+
+def tell(folder: Path, family: str, columns: Sequence[str], records: Sequence[dict[str, Any]]) -> None:
+    if records:
+        shown = (str(record["method"]) for record in records)
+        write(folder / f"{family}.md", TITLES[family], columns, records, notes(family, shown))
 
 
 def answers(asked: Case, name: str, family: Family, workshop: Workshop) -> Iterator[tuple[str, Found]]:
