@@ -68,9 +68,9 @@ FAMILIES = {
 def main() -> None:
     options = arguments()
     scnode.settings.verbosity = 0
-    workshop = Workshop(options.cache)
+    workshop = Workshop(options.cache.resolve())
     cases = [
-        case(task, seed, n_cells=options.cells, folder=options.cache / "data")
+        case(task, seed, n_cells=options.cells, folder=workshop.folder / "data")
         for seed in options.seeds
         for task in options.tasks
     ]
