@@ -158,11 +158,11 @@ def known(cells: ad.AnnData, loadings: np.ndarray) -> dict[str, np.ndarray]:
     return truth
 
 
-def log_velocity(rate: np.ndarray, abundance: np.ndarray) -> np.ndarray:
-    """Chain rule of log1p of counts per 10,000, the growth of the total included."""
-    total = abundance.sum(1, keepdims=True)
-    scale = TARGET_SUM / total
-    return scale * (rate - abundance * rate.sum(1, keepdims=True) / total) / (1 + scale * abundance)
+def log_velocity(rate: np.ndarray, abundance: np.ndarray, total: np.ndarray | None = None) -> np.ndarray:
+    """Chain rule of log1p of counts per 10,000, with the growth of these genes; `total` is theirs or that of all."""
+    own = abundance.sum(1, keepdims=True)
+    scale = TARGET_SUM / (own if total is None else total)
+    return scale * (rate - abundance * rate.sum(1, keepdims=True) / own) / (1 + scale * abundance)
 
 
 def fingerprint(*paths: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from _baselines import neighbors
-from _data import TARGET_SUM, Case
+from _data import Case, log_velocity
 from scipy.stats import spearmanr
 
 from scnode.metrics import cosine
@@ -44,8 +44,10 @@ def velocities(case: Case, found: dict[str, np.ndarray]) -> dict[str, np.ndarray
 def smoothed(case: Case, found: dict[str, np.ndarray]) -> np.ndarray:
     """Velocity of log1p of counts per 10,000, averaged over neighbours; genes without a fit stand still."""
     velocity, abundance = found["velocity_genes"], found["abundance"]
-    scale = TARGET_SUM / abundance.sum(1, keepdims=True)
-    return neighbors(case).mean(np.nan_to_num(scale * velocity / (1 + scale * abundance)))
+    fitted = np.isfinite(velocity).all(0)
+    rate = np.zeros_like(velocity)
+    rate[:, fitted] = log_velocity(velocity[:, fitted], abundance[:, fitted], total=abundance.sum(1, keepdims=True))
+    return neighbors(case).mean(rate)
 
 
 def in_genes(case: Case, found: dict[str, np.ndarray], latent: np.ndarray) -> np.ndarray:
