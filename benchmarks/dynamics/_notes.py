@@ -22,8 +22,8 @@ TEXTS = {
     "velocity": (
         "Cosines with the true velocity, mean over the faster half of the cells; a cell without a velocity counts as "
         "zero. `own` is what the peer recommends for an embedding (velocity graph of scVelo and veloVI, SparseVFC of "
-        "dynamo, scTour's vector field embedding); `chain rule` takes the gene velocity through the normalisation and"
-        " the logarithm and averages over 30 neighbours, alike for all, genes without a fit at rest. `genes` is the "
+        "dynamo, scTour's vector field embedding); `chain rule` takes the gene velocity through the normalisation "
+        "and the logarithm and averages over 30 neighbours, alike for all, genes without a fit at rest. `genes` is the "
         "cosine over all genes in log-normalised units, `speed` the rank correlation of the norms, by the chain rule "
         "where there is one. `time` is the rank correlation with the true time within fates, on the cycle the "
         "circular correlation of the phase (-1 if reversed; a time is spread over one turn). scVelo's time is the "
