@@ -27,8 +27,8 @@ TEXTS = {
         "cosine over all genes in log-normalised units, `speed` the rank correlation of the norms, by the chain rule "
         "where there is one. `time` is the rank correlation with the true time within fates, on the cycle the "
         "circular correlation of the phase (-1 if reversed; a time is spread over one turn). scVelo's time is the "
-        "latent time of the dynamical mode and else its velocity pseudotime, veloVI's the mean over genes, dynamo's "
-        "the Hodge potential. The floor is diffusion pseudotime from the truly earliest cell and its differences; "
+        "latent time of the dynamical mode, else and for veloVI the velocity pseudotime, dynamo's the Hodge "
+        "potential. The floor is diffusion pseudotime from the truly earliest cell and its differences; "
         "scTour is turned by that cell. The ceiling is the truth averaged over 30 neighbours. "
     ),
     "fate": (

@@ -20,16 +20,12 @@ def run(adata: ad.AnnData) -> dict[str, np.ndarray]:
         work.layers[layer] = to_unit(work.layers[layer])
     kept = fitted(work)
     work = work[:, kept].copy()
-    velocity, time = train(work)
-    work.layers["velocity"] = velocity
+    work.layers["velocity"] = train(work)
     unscaled = np.full(abundance.shape, np.nan)
-    unscaled[:, kept] = velocity * np.ptp(abundance[:, kept], axis=0)
-    return {
-        "velocity_pca": embedded(work),
-        "velocity_genes": unscaled,
-        "abundance": abundance,
-        "time": time.mean(1),
-    }
+    unscaled[:, kept] = work.layers["velocity"] * np.ptp(abundance[:, kept], axis=0)
+    found = {"velocity_pca": embedded(work), "velocity_genes": unscaled, "abundance": abundance}
+    scv.tl.velocity_pseudotime(work)
+    return {**found, "time": work.obs["velocity_pseudotime"].to_numpy()}
 
 
 def to_unit(values: np.ndarray) -> np.ndarray:
@@ -43,11 +39,11 @@ def fitted(work: ad.AnnData) -> np.ndarray:
     return (work.var[["velocity_gamma", "velocity_r2"]] > 0).all(axis=1).to_numpy()
 
 
-def train(work: ad.AnnData) -> tuple[np.ndarray, np.ndarray]:
-    """Velocity and time of each gene on one scale, on which the latest time of a gene is 20."""
+def train(work: ad.AnnData) -> np.ndarray:
+    """Velocity on the time on which the latest cell of every gene is at 20."""
     VELOVI.setup_anndata(work, spliced_layer="Ms", unspliced_layer="Mu")
     model = VELOVI(work)
     model.train(accelerator="cpu", enable_progress_bar=False)
     time = model.get_latent_time(n_samples=25, return_numpy=True)
-    scale = SPAN / time.max(0)
-    return model.get_velocity(n_samples=25, velo_statistic="mean", return_numpy=True) / scale, time * scale
+    velocity = model.get_velocity(n_samples=25, velo_statistic="mean", return_numpy=True)
+    return velocity * time.max(0) / SPAN
