@@ -24,13 +24,22 @@ def machine() -> str:
     )
 
 
-def publish(script: str, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], notes: str) -> None:
-    """Print the table and write it next to `script` as Markdown."""
+def publish(
+    script: str,
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    notes: str,
+    *,
+    into: Path | None = None,
+) -> None:
+    """Print the table and write it as Markdown: next to `script` under its name, or `into` a file of its own."""
     cells = [[str(c) for c in columns], *([str(c) for c in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
     lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
-    source = Path(script)
-    text = "\n".join([f"# {title}", "", *lines, "", notes, "", f"`python benchmarks/{source.name}` on {machine()}", ""])
-    source.with_suffix(".md").write_text(text)
+    source = Path(script).resolve()
+    command = f"python benchmarks/{source.relative_to(Path(__file__).resolve().parent)}"
+    text = "\n".join([f"# {title}", "", *lines, "", notes, "", f"`{command}` on {machine()}", ""])
+    (into or source.with_suffix(".md")).write_text(text)
     sys.stdout.write(text)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 import sys
 from collections.abc import Sequence
@@ -18,14 +16,9 @@ PEERS = ("scipy", "torchdiffeq", "torchode", "diffrax", "jax")
 
 
 def publish(script: str, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], notes: str) -> None:
-    """Publish the table with the versions of the peers and the script's own folder in its command."""
+    """Publish the table with the versions of the peers."""
     versions = ", ".join(f"{name} {version(name)}" for name in PEERS)
-    name = Path(script).name
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        _publish(script, title, columns, rows, f"{notes} Peers: {versions}.")
-    text = printed.getvalue().replace(f"benchmarks/{name}", f"benchmarks/ode/{name}")
-    Path(script).with_suffix(".md").write_text(text)
-    sys.stdout.write(text)
+    _publish(script, title, columns, rows, f"{notes} Peers: {versions}.")
 
 
 def number(value: float, digits: int = 3) -> str:
