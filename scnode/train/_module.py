@@ -24,6 +24,7 @@ class FieldModule(L.LightningModule):
     ) -> None:
         super().__init__()
         self.field, self.lr, self.local, self.solve_options = field, lr, local, solve_options
+        self.skipped = 0
 
     def terms(self, batch: Batch) -> LossTerms:
         """Losses of a batch."""
@@ -63,6 +64,13 @@ class FieldModule(L.LightningModule):
         loss = self.terms(batch).total
         self.log("train_loss", loss, on_epoch=True, on_step=False, prog_bar=True, batch_size=len(batch["latent"]))
         return loss
+
+    def on_after_backward(self) -> None:
+        """Leave out a step whose gradient is not finite: clipping would spread it to every weight."""
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        if not all(bool(g.isfinite().all()) for g in gradients):
+            self.zero_grad(set_to_none=True)
+            self.skipped += 1
 
     def validation_step(self, batch: Batch) -> None:
         """Loss of the held-out cells."""
