@@ -90,8 +90,8 @@ def read_clones(adata: AnnData, key: str) -> sp.csr_matrix:
     import pandas as pd
 
     if key in adata.obs:
-        column = adata.obs[key].replace("", None) if adata.obs[key].dtype == object else adata.obs[key]
-        codes, names = pd.factorize(column)
+        column = adata.obs[key].astype(object)
+        codes, names = pd.factorize(column.where(column != ""))
         known = np.flatnonzero(codes >= 0)
         clones = sp.csr_matrix((np.ones(len(known)), (known, codes[known])), shape=(adata.n_obs, len(names)))
     elif key in adata.obsm:

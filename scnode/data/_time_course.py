@@ -45,7 +45,10 @@ def time_course_evidence(
     transports = _transports(snapshots, space, _given(adata, coupling_key), rng)
     velocity, found = chord_velocity(space.latent, transports)
     if not found.any():
-        raise EvidenceError(f"adata.obsp[{coupling_key!r}] couples no cells of successive times. Pass another one.")
+        raise EvidenceError(
+            f"adata.obsp[{coupling_key!r}] couples no cells of successive times. Its rows are the "
+            "earlier cells: pass coupling_key= with such a matrix, or leave it out for optimal transport."
+        )
     kept, se = tangent_velocity(space.latent, velocity, space.neighbors)
     where = "exact optimal transport" if coupling_key is None else f"obsp[{coupling_key!r}]"
     source = f"obs[{snapshots.key!r}] ({len(snapshots.kept)} time points, coupled by {where})"

@@ -95,7 +95,8 @@ def tangent_velocity(
     tuple
         Velocity (cell, latent) and its standard error (cell,).
     """
-    near = neighbors.first(n_smooth)
+    # Means over all of few cells are equal, and leave no direction in which cells lie.
+    near = neighbors.first(min(n_smooth, max(2, len(latent) // 4)))
     mean, smooth = near.mean(velocity), near.mean(latent)
     k, d = near.index.shape[1], latent.shape[1]
     variance = np.maximum(near.mean((velocity**2).sum(1)) - (mean**2).sum(1), 0) / k
