@@ -128,6 +128,9 @@ def snapshot_loss(
     """
     m = len(weight)
     moving = window[:, 1] > window[:, 0]
+    # A small last batch may hold cells of the last snapshot alone.
+    if not moving.any():
+        return states.new_zeros(())
     ys = ode.solve(side_by_side(field, m), states[moving].repeat(1, m), window[moving], **solve_options).ys
     arrived = ys[:, -1].unflatten(1, (m, -1)).transpose(0, 1)
     origin, terms = snapshot[moving], []

@@ -26,7 +26,7 @@ def test_the_clock_keeps_the_real_spacing():
     assert found.seen.all()
 
 
-@pytest.mark.parametrize("convert", [list, lambda labels: pd.Categorical(labels)], ids=["text", "categories"])
+@pytest.mark.parametrize("convert", [list, pd.Categorical], ids=["text", "categories"])
 def test_labels_are_read_with_their_unit(convert):
     found = read_snapshots(cells(convert([f"E{d:g}" for d in DAYS])), "day")
     assert found.unit == "day"

@@ -103,7 +103,7 @@ def test_couplings_within_a_day_or_back_in_time_do_not_count():
 
 def test_days_that_no_coupling_reaches_say_nothing():
     latent, days, true, _ = crossing()
-    later = latent[:120] + [0.0, 9.0]
+    later = latent[:120] + np.array([0.0, 9.0])
     matrix = sp.block_diag([true, sp.csr_matrix((120, 120))])
     adata, order = collected(np.concatenate([latent, later]), np.append(days, np.full(120, 3.0)), true=matrix)
     found = evidence(adata, coupling_key="true")
