@@ -25,6 +25,6 @@ def check_said_once(adata: AnnData, key: str, snapshots: Snapshots) -> None:
         if within > _SAME * np.ptp(time):
             return
     raise EvidenceError(
-        f"pseudotime_key={key!r} has one value for each time of time_key={snapshots.key!r}: the days would count twice. "
-        "Leave pseudotime_key= out."
+        f"pseudotime_key={key!r} has one value for each time of time_key={snapshots.key!r}: the days would count "
+        "twice. Leave pseudotime_key= out."
     )

@@ -30,7 +30,7 @@ def agreement(adata: AnnData, *, groupby: str | None = None, key_added: str = DE
     Returns
     -------
     pandas.DataFrame
-        One row a pair and group: `first` and `second`, sources of evidence or ``"fit"``, `group` (``"all"`` without
+        One row a pair and group, by name: `first` and `second`, sources of evidence or ``"fit"``, `group` (``"all"`` without
         `groupby`), `mean`, and `n`, the cells where both speak; `mean` is NaN where there are none.
 
     Raises
@@ -44,8 +44,9 @@ def agreement(adata: AnnData, *, groupby: str | None = None, key_added: str = DE
     if stored is None:
         raise ScnodeError("No agreement of evidence. Run scnode.tl.fit(adata) first, or pass key_added=.")
     groups, rows = _groups(adata, groupby), []
-    for pair, values in stored.items():
-        cosines = np.asarray(values)
+    # A file does not keep the order.
+    for pair in sorted(stored):
+        cosines = np.asarray(stored[pair])
         if len(cosines) != adata.n_obs:
             raise ScnodeError(f"The fit had {len(cosines)} cells, adata has {adata.n_obs}. Pass the object of the fit.")
         for group, members in groups.items():

@@ -127,10 +127,11 @@ def fit(
         ``obs["scnode_time"]`` the clock (0 to 1 over the cells or times that the fit has seen),
         ``obs["scnode_velocity_sd"]`` the ensemble's root mean square deviation,
         ``obs["scnode_agreement_<source>"]`` the cosine of each source with the fitted velocity, and ``uns["scnode"]``
-        with `params`, `history`, `report`, `model` and `version`. The report holds `evidence`, the `share` of each source in the mix, the `agreement` of
-        each pair of sources (``"time|velocity"``) and of each with the fit (``"time|fit"``) by cell, `notes` on sources
-        and genes that contradict the rest, with `time_key` the `time_unit` (`key`, `unit`, `origin` and `span` of the
-        clock, times `kept`), and with `decoder` its `name` and `explained_variance`.
+        with `params`, `history`, `report`, `model` and `version`. The report holds `evidence`, the `share` of each
+        source in the mix, the `agreement` of each pair of sources (``"time|velocity"``) and of each with the fit
+        (``"time|fit"``) by cell, `notes` on sources and genes that contradict the rest, with `time_key` the
+        `time_unit` (`key`, `unit`, `origin` and `span` of the clock, times `kept`), and with `decoder` its `name` and
+        `explained_variance`.
 
     Raises
     ------

@@ -1,4 +1,5 @@
 import builtins
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def steps(rng, moved, elapsed):
     """Plans between clouds that lie one after the other in one array."""
     size = len(moved[0])
     rows = np.arange(len(moved) * size).reshape(len(moved), size)
-    plans = [couple(a, b, rng=rng) for a, b in zip(moved[:-1], moved[1:], strict=True)]
+    plans = [couple(a, b, rng=rng) for a, b in pairwise(moved)]
     return np.concatenate(moved), [Transport(rows[k], rows[k + 1], elapsed[k], plan) for k, plan in enumerate(plans)]
 
 

@@ -119,6 +119,6 @@ def test_cells_that_no_path_joins_to_the_root_are_counted(rich):
     space = build_space(adata, use_rep=None, layer=None, n_latent=8).evidence
     latent = space.latent.copy()
     latent[-40:] += 1e3
+    moved = replace(space, latent=latent, neighbors=Neighbors.of(latent, k=30))
     with pytest.raises(EvidenceError, match=r"40 cells are not connected to the root adata.uns\['iroot'\]=0. Drop"):
-        moved = replace(space, latent=latent, neighbors=Neighbors.of(latent, k=30))
         find_evidence(adata, moved, rng=np.random.default_rng(0))
