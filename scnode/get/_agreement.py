@@ -30,8 +30,8 @@ def agreement(adata: AnnData, *, groupby: str | None = None, key_added: str = DE
     Returns
     -------
     pandas.DataFrame
-        One row a pair and group, by name: `first` and `second`, sources of evidence or ``"fit"``, `group` (``"all"`` without
-        `groupby`), `mean`, and `n`, the cells where both speak; `mean` is NaN where there are none.
+        One row a pair and group, by name: `first` and `second`, sources of evidence or ``"fit"``, `group` (``"all"``
+        without `groupby`), `mean`, and `n`, the cells where both speak; `mean` is NaN where there are none.
 
     Raises
     ------

@@ -219,7 +219,7 @@ def _snapshots(
             raise ScnodeError(f"holdout={holdout!r} names times. Pass the column that they are in as time_key=.")
         return None
     snapshots = read_snapshots(adata, time_key, holdout=holdout)
-    if batch_key in adata.obs:
+    if batch_key is not None and batch_key in adata.obs:
         warn_of_confounded_batches(adata, snapshots, batch_key)
     return snapshots
 
