@@ -66,6 +66,14 @@ def test_a_frame_of_clones_is_a_matrix(crossing):
     np.testing.assert_array_equal(read_clones(crossing, "X_clone").toarray(), membership(crossing).toarray())
 
 
+@pytest.mark.parametrize("frame", [False, True])
+def test_a_matrix_of_text_is_told(crossing, frame):
+    text = np.full((240, 2), "a")
+    crossing.obsm["X_clone"] = pd.DataFrame(text, index=crossing.obs_names, columns=["a", "b"]) if frame else text
+    with pytest.raises(EvidenceError, match=r"not numeric. Pass a matrix"):
+        read_clones(crossing, "X_clone")
+
+
 @pytest.mark.parametrize("missing", [None, np.nan, ""])
 @pytest.mark.parametrize("kind", ["object", "category"])
 def test_cells_without_a_barcode_have_no_evidence(crossing, missing, kind):

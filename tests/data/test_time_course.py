@@ -103,12 +103,19 @@ def test_couplings_within_a_day_or_back_in_time_do_not_count():
 
 def test_days_that_no_coupling_reaches_say_nothing():
     latent, days, true, _ = crossing()
-    later = latent[:120] + np.array([0.0, 9.0])
+    # Where the cells of the first day were, and so among their neighbours.
+    later = latent[:120] + 0.01
     matrix = sp.block_diag([true, sp.csr_matrix((120, 120))])
     adata, order = collected(np.concatenate([latent, later]), np.append(days, np.full(120, 3.0)), true=matrix)
     found = evidence(adata, coupling_key="true")
     np.testing.assert_array_equal(np.isinf(found.se), order >= 240)
+    assert not found.velocity[order >= 240].any()
     assert found.bridge.latent.shape == (120, 2)
+    alone, order_alone = collected(latent, days, true=true)
+    expected = evidence(alone, coupling_key="true").velocity
+    told = np.argsort(order)[:240]
+    # The clock is three days long instead of two.
+    np.testing.assert_allclose(found.velocity[told], 1.5 * expected[np.argsort(order_alone)], atol=1e-9)
 
 
 @pytest.mark.parametrize(

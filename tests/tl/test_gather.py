@@ -1,4 +1,5 @@
 import logging
+import warnings
 
 import anndata as ad
 import numpy as np
@@ -98,6 +99,19 @@ def test_lanes_that_are_days_are_told(caplog, monkeypatch):
     with caplog.at_level(logging.WARNING, logger="scnode"):
         scnode.tl.fit(adata, time_key="day", batch_key="lane", **options)
     assert "Every batch of obs['lane'] was collected at one time of obs['day']" in caplog.text
+
+
+def test_sources_of_different_cells_have_no_agreement(known):
+    adata, half = known.copy(), np.tile(np.arange(N) < N // 2, 4)
+    adata.obs["clone"] = adata.obs["clone"].where(half)
+    adata.obsp["plan"] = (adata.obsp["plan"] @ sp.diags((~half).astype(float))).tocsr()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        scnode.tl.fit(adata, time_key="day", lineage_key="clone", coupling_key="plan", **FAST)
+    report = adata.uns["scnode"]["report"]
+    assert np.isnan(report["agreement"]["time|lineage"]).all()
+    np.testing.assert_array_equal(np.isfinite(report["agreement"]["lineage|fit"]), half)
+    assert report["notes"] == []
 
 
 BAD = [
