@@ -29,7 +29,7 @@ def contradictions(sources: Sequence[Evidence], space: Space) -> list[str]:
             rest = mix([s for s in sources if s is not source])
             genes = reversed_genes(source.gene_rate, rest.velocity, space)
             if genes:
-                shown = ", ".join(genes[:5]) + (", ..." if len(genes) > 5 else "")
+                shown = ", ".join(genes[:5]) + (" and others" if len(genes) > 5 else "")
                 notes.append(f"{len(genes)} genes of {source.source} run against the other evidence: {shown}.")
     return notes
 

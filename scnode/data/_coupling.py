@@ -20,8 +20,8 @@ def couple(source: np.ndarray, target: np.ndarray, *, rng: np.random.Generator) 
     r"""Exact optimal transport plan between two clouds of equal weights, squared Euclidean cost.
 
     :math:`\min_P \sum_{ij} P_{ij}\|x_i - y_j\|^2` with :math:`P1 = 1/n`, :math:`P^\top 1 = 1/m` (:cite:p:`Peyre2019`).
-    Clouds above 2000 cells are coupled in as many random parts, so that the cost grows in proportion to their size
-    (:cite:p:`Fatras2020`).
+    Clouds above 2000 cells are coupled in random parts, so that the cost grows in proportion to their size
+    (:cite:p:`Fatras2020`); the weights of the later cloud are then even up to the rounding of the parts' sizes.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ from scnode._settings import logger
 from scnode._validation import near, numeric_obs
 from scnode.data._lineage import lineage_evidence
 from scnode.data._pseudotime import pseudotime_tangents
+from scnode.data._repeat import check_said_once
 from scnode.data._scvelo import compute_velocity
 from scnode.data._source import Evidence, Space
 from scnode.data._time_course import time_course_evidence
@@ -49,7 +50,11 @@ def find_evidence(
     The first source sets the unit of time: real days where they are known.
     """
     found = []
+    if snapshots is None and coupling_key is not None:
+        raise EvidenceError(f"coupling_key={coupling_key!r} joins cells of different days. Pass time_key= as well.")
     if snapshots is not None:
+        if pseudotime_key is not None:
+            check_said_once(adata, pseudotime_key, snapshots)
         found.append(time_course_evidence(adata, snapshots, space, coupling_key=coupling_key, rng=rng))
     if lineage_key is not None:
         found.append(lineage_evidence(adata, lineage_key, snapshots, space))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,11 +12,11 @@ from scnode._errors import EvidenceError
 from scnode._settings import logger
 from scnode._validation import near
 from scnode.data._coupling import Transport, chord_velocity
-from scnode.data._neighbors import Neighbors
 from scnode.data._source import Evidence
-from scnode.data._velocity import tangent_velocity
+from scnode.data._velocity import tangent_among
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
     from scnode.data._snapshots import Snapshots
@@ -51,18 +51,9 @@ def lineage_evidence(adata: AnnData, key: str, snapshots: Snapshots | None, spac
             f"No clone of {key!r} was seen at two times of {snapshots.key!r}. Leave lineage_key= out, or pass the "
             "barcodes of all days."
         )
-    kept, se = _among(space, found, velocity)
+    kept, se = tangent_among(found, space.latent, velocity, space.neighbors)
     logger.info("%d of %d clones were seen at several times; they tie %d cells.", tied.sum(), len(tied), found.sum())
     return Evidence("lineage", f"{key!r} ({tied.sum()} clones seen at several times)", kept, se, snapshots.clock)
-
-
-def _among(space: Space, found: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tangent velocity of the cells that have partners, from those alone."""
-    rows = np.flatnonzero(found)
-    own = Neighbors.of(space.latent[rows], k=space.neighbors.index.shape[1])
-    kept, se = np.zeros_like(velocity), np.full(len(velocity), np.inf)
-    kept[rows], se[rows] = tangent_velocity(space.latent[rows], velocity[rows], own)
-    return kept, se
 
 
 def _transports(clones: sp.csr_matrix, snapshots: Snapshots) -> tuple[list[Transport], np.ndarray]:
@@ -87,15 +78,10 @@ def _partners(clones: sp.csr_matrix, earlier: np.ndarray, later: np.ndarray) -> 
 
 def read_clones(adata: AnnData, key: str) -> sp.csr_matrix:
     """Membership (cell, clone) from a column of barcodes or a matrix in `obsm`."""
-    import pandas as pd
-
     if key in adata.obs:
-        column = adata.obs[key].replace("", None) if adata.obs[key].dtype == object else adata.obs[key]
-        codes, names = pd.factorize(column)
-        known = np.flatnonzero(codes >= 0)
-        clones = sp.csr_matrix((np.ones(len(known)), (known, codes[known])), shape=(adata.n_obs, len(names)))
+        clones = _of_column(adata.obs[key])
     elif key in adata.obsm:
-        clones = sp.csr_matrix((sp.csr_matrix(adata.obsm[key]) > 0).astype(float))
+        clones = _of_matrix(adata.obsm[key], key)
     else:
         raise EvidenceError(
             f"{key!r} is in neither adata.obs nor adata.obsm. {near(key, [*adata.obs.columns, *adata.obsm])} "
@@ -108,3 +94,22 @@ def read_clones(adata: AnnData, key: str) -> sp.csr_matrix:
             "Leave lineage_key= out, or pass a column of barcodes."
         )
     return clones
+
+
+def _of_column(column: pd.Series) -> sp.csr_matrix:
+    import pandas as pd
+
+    labels = column.astype(object)
+    # A file turns missing barcodes into empty ones.
+    codes, names = pd.factorize(labels.where(labels != ""))
+    known = np.flatnonzero(codes >= 0)
+    return sp.csr_matrix((np.ones(len(known)), (known, codes[known])), shape=(len(labels), len(names)))
+
+
+def _of_matrix(matrix: Any, key: str) -> sp.csr_matrix:
+    entries = matrix if sp.issparse(matrix) else np.asarray(matrix)
+    if entries.dtype.kind not in "biuf":
+        raise EvidenceError(
+            f"adata.obsm[{key!r}] is {entries.dtype}, not numeric. Pass a matrix (cell, clone) of 0 and 1."
+        )
+    return sp.csr_matrix((sp.csr_matrix(entries) > 0).astype(float))

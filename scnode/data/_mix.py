@@ -88,7 +88,8 @@ def _check_weights(names: Sequence[str], weights: Mapping[str, float] | None) ->
     unknown = set(given) - set(names)
     if unknown:
         raise EvidenceError(f"weights= names {sorted(unknown)}, but the evidence in use is {list(names)}. Name those.")
-    factor = {name: float(given.get(name, 1.0)) for name in names}
-    if any(not np.isfinite(w) or w < 0 for w in factor.values()) or not any(factor.values()):
+    factor = {name: given.get(name, 1.0) for name in names}
+    usable = all(isinstance(w, int | float | np.number) and np.isfinite(w) and w >= 0 for w in factor.values())
+    if not usable or not any(factor.values()):
         raise EvidenceError(f"weights={given} must be finite, not negative and not all zero. Pass positive numbers.")
-    return factor
+    return {name: float(w) for name, w in factor.items()}

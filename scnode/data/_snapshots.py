@@ -106,8 +106,9 @@ def read_snapshots(adata: AnnData, key: str, *, holdout: Sequence[float] | None 
 
 
 def _held_out(times: np.ndarray, key: str, holdout: Sequence[float] | None) -> list[float]:
-    wanted = [] if holdout is None else [float(h) for h in np.atleast_1d(np.asarray(holdout, dtype=float))]
-    unknown = [h for h in wanted if h not in times]
+    wanted = [] if holdout is None else np.atleast_1d(holdout).tolist()
+    # Labels are no times here either: they are told with the numbers that they stand for.
+    unknown = [h for h in wanted if h not in times.tolist()]
     if unknown:
         raise EvidenceError(f"holdout={unknown} are no times of adata.obs[{key!r}]: {times[:10].tolist()}. Pass those.")
     return wanted

@@ -11,7 +11,7 @@ from scnode._errors import EvidenceError
 from scnode._validation import near
 from scnode.data._coupling import Transport, bridge, chord_velocity, couple
 from scnode.data._source import Evidence
-from scnode.data._velocity import tangent_velocity
+from scnode.data._velocity import tangent_among
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -45,11 +45,13 @@ def time_course_evidence(
     transports = _transports(snapshots, space, _given(adata, coupling_key), rng)
     velocity, found = chord_velocity(space.latent, transports)
     if not found.any():
-        raise EvidenceError(f"adata.obsp[{coupling_key!r}] couples no cells of successive times. Pass another one.")
-    kept, se = tangent_velocity(space.latent, velocity, space.neighbors)
+        raise EvidenceError(
+            f"adata.obsp[{coupling_key!r}] couples no cells of successive times. Its rows are the "
+            "earlier cells: pass coupling_key= with such a matrix, or leave it out for optimal transport."
+        )
+    kept, se = tangent_among(found, space.latent, velocity, space.neighbors)
     where = "exact optimal transport" if coupling_key is None else f"obsp[{coupling_key!r}]"
     source = f"obs[{snapshots.key!r}] ({len(snapshots.kept)} time points, coupled by {where})"
-    se = np.where(found, se, np.inf)
     between = bridge(space.latent, transports, rng=rng)
     return Evidence("time", source, kept, se, snapshots.clock, bridge=between)
 

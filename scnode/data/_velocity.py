@@ -10,10 +10,10 @@ import scipy.sparse as sp
 from scnode._errors import EvidenceError
 from scnode._settings import logger
 from scnode.data._encode import encode_velocity
+from scnode.data._neighbors import Neighbors
 
 if TYPE_CHECKING:
     from scnode.data._expression import Expression
-    from scnode.data._neighbors import Neighbors
     from scnode.nn import Encoder
 
 _CHUNK = 2048
@@ -95,7 +95,8 @@ def tangent_velocity(
     tuple
         Velocity (cell, latent) and its standard error (cell,).
     """
-    near = neighbors.first(n_smooth)
+    # Means over all of few cells are equal, and leave no direction in which cells lie.
+    near = neighbors.first(min(n_smooth, max(2, len(latent) // 4)))
     mean, smooth = near.mean(velocity), near.mean(latent)
     k, d = near.index.shape[1], latent.shape[1]
     variance = np.maximum(near.mean((velocity**2).sum(1)) - (mean**2).sum(1), 0) / k
@@ -110,3 +111,15 @@ def tangent_velocity(
         gain[rows] = np.sqrt((filtered**2).sum((1, 2)) / d)
     floor = 1e-3 * np.median(np.linalg.norm(kept, axis=1)) + np.finfo(float).tiny
     return kept, np.maximum(gain * np.sqrt(variance), floor)
+
+
+def tangent_among(
+    told: np.ndarray, latent: np.ndarray, velocity: np.ndarray, neighbors: Neighbors
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same where only some cells have a velocity, from those alone: zero with infinite error for the others."""
+    if told.all():
+        return tangent_velocity(latent, velocity, neighbors)
+    kept, se = np.zeros_like(velocity), np.full(len(velocity), np.inf)
+    own = Neighbors.of(latent[told], k=neighbors.index.shape[1])
+    kept[told], se[told] = tangent_velocity(latent[told], velocity[told], own)
+    return kept, se

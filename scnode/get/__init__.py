@@ -1,9 +1,10 @@
 """Read results back as models, tables and AnnData."""
 
+from ._agreement import agreement
 from ._evaluation import evaluation
 from ._jacobian import jacobian
 from ._model import model
 from ._perturbation import perturbation
 from ._trajectories import trajectories
 
-__all__ = ["evaluation", "jacobian", "model", "perturbation", "trajectories"]
+__all__ = ["agreement", "evaluation", "jacobian", "model", "perturbation", "trajectories"]

@@ -216,10 +216,10 @@ def _snapshots(
 
     if time_key is None:
         if holdout is not None:
-            raise ScnodeError(f"holdout={list(holdout)} names times. Pass the column that they are in as time_key=.")
+            raise ScnodeError(f"holdout={holdout!r} names times. Pass the column that they are in as time_key=.")
         return None
     snapshots = read_snapshots(adata, time_key, holdout=holdout)
-    if batch_key is not None:
+    if batch_key is not None and batch_key in adata.obs:
         warn_of_confounded_batches(adata, snapshots, batch_key)
     return snapshots
 

@@ -58,7 +58,8 @@ def gather(
         clock = velocity_clock(space.latent, target.velocity, near)
         target = replace(target, velocity=target.velocity / _pace(space.latent, target.velocity, clock, near.index))
     for pair, cosines in target.agreement.items():
-        logger.info("Agreement of %s: mean cosine %.2f.", pair.replace("|", " and "), np.nanmean(cosines))
+        if np.isfinite(cosines).any():
+            logger.info("Agreement of %s: mean cosine %.2f.", pair.replace("|", " and "), np.nanmean(cosines))
     notes = contradictions(sources, space.evidence)
     for note in notes:
         logger.warning("%s", note)

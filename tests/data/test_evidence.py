@@ -22,7 +22,7 @@ def rich():
 
 def found(adata, **keys):
     space = build_space(adata, use_rep=None, layer=None, n_latent=8).evidence
-    return find_evidence(adata, space, **keys)
+    return find_evidence(adata, space, rng=np.random.default_rng(0), **keys)
 
 
 def test_the_first_that_is_present_is_used(rich, caplog, monkeypatch):
@@ -119,5 +119,6 @@ def test_cells_that_no_path_joins_to_the_root_are_counted(rich):
     space = build_space(adata, use_rep=None, layer=None, n_latent=8).evidence
     latent = space.latent.copy()
     latent[-40:] += 1e3
+    moved = replace(space, latent=latent, neighbors=Neighbors.of(latent, k=30))
     with pytest.raises(EvidenceError, match=r"40 cells are not connected to the root adata.uns\['iroot'\]=0. Drop"):
-        find_evidence(adata, replace(space, latent=latent, neighbors=Neighbors.of(latent, k=30)))
+        find_evidence(adata, moved, rng=np.random.default_rng(0))

@@ -39,7 +39,13 @@ def test_a_source_of_weight_zero_is_left_out(pair):
 
 @pytest.mark.parametrize(
     ("weights", "fix"),
-    [({"time": 1.0}, "Name those"), ({"velocity": -1.0}, "positive"), ({"velocity": 0, "pseudotime": 0}, "all zero")],
+    [
+        ({"time": 1.0}, "Name those"),
+        ({"velocity": -1.0}, "positive"),
+        ({"velocity": np.nan}, "finite"),
+        ({"velocity": "a"}, "Pass positive numbers"),
+        ({"velocity": 0, "pseudotime": 0}, "all zero"),
+    ],
 )
 def test_bad_weights(pair, weights, fix):
     with pytest.raises(EvidenceError, match=fix):

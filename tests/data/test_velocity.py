@@ -29,15 +29,18 @@ def test_chain_rule_matches_the_finite_difference_of_the_encoder(expressed):
 
     expected = (encode(abundance + 1e-4 * velocity) - encode(abundance - 1e-4 * velocity)) / 2e-4
     # The abundance may come on any scale of its own.
-    found = latent_velocity(velocity / 7, abundance / 7, expression, pca, np.arange(12))
+    found, rate = latent_velocity(velocity / 7, abundance / 7, expression, pca, np.arange(12))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(rate @ pca.components.numpy(), found)
 
 
 def test_genes_without_a_fit_are_left_out(expressed):
     abundance, velocity, expression, pca = expressed
     hidden = velocity.copy()
     hidden[:, 3] = np.nan
-    assert np.isfinite(latent_velocity(hidden, abundance, expression, pca, np.arange(12))).all()
+    projected, rate = latent_velocity(hidden, abundance, expression, pca, np.arange(12))
+    assert np.isfinite(projected).all()
+    assert np.flatnonzero((rate == 0).all(0)).tolist() == [3]
     with pytest.raises(EvidenceError, match=r"pp.velocity\(adata\)"):
         latent_velocity(np.full_like(velocity, np.nan), abundance, expression, pca, np.arange(12))
 
