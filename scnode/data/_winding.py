@@ -55,9 +55,7 @@ class Winding:
     @property
     def is_cycle(self) -> bool:
         """Whether most of the flow winds, nearly all cells go along, and no stretch of the way is empty."""
-        return (
-            self.winding >= _LEAST_WINDING and self.turning >= _LEAST_TURNING and self.widest_arc <= _WIDEST_ARC
-        )
+        return self.winding >= _LEAST_WINDING and self.turning >= _LEAST_TURNING and self.widest_arc <= _WIDEST_ARC
 
 
 def find_winding(latent: np.ndarray, velocity: np.ndarray, neighbors: Neighbors) -> Winding:
@@ -89,17 +87,17 @@ def find_winding(latent: np.ndarray, velocity: np.ndarray, neighbors: Neighbors)
     found = _scan(Flow.of(some, velocity[::stride], Neighbors.of(some, k=neighbors.index.shape[1])))
     if found.phase is None:
         return found
-    phase = _carry(found, some, latent, Flow.of(latent, velocity, neighbors))
-    return replace(found, phase=phase)
+    flow = Flow.of(latent, velocity, neighbors)
+    return replace(found, phase=_carry(found.phase, some, latent, flow=flow, period=found.period))
 
 
-def _carry(found: Winding, some: np.ndarray, latent: np.ndarray, flow: Flow) -> np.ndarray:
+def _carry(known: np.ndarray, some: np.ndarray, latent: np.ndarray, *, flow: Flow, period: float) -> np.ndarray:
     """Phase of every cell: the mean of the nearest of some, and what the flow along the edges adds to it."""
     from sklearn.neighbors import NearestNeighbors
 
     index = NearestNeighbors(n_neighbors=_N_NEAREST).fit(some).kneighbors(latent, return_distance=False)
-    phase = mean_phase(found.phase[index])
-    return _from_sparsest(phase + flow.potential_of(flow.time / found.period - wrap(flow.differences(phase))))
+    phase = mean_phase(known[index])
+    return _from_sparsest(phase + flow.potential_of(flow.time / period - wrap(flow.differences(phase))))
 
 
 def wrap(turns: np.ndarray) -> np.ndarray:

@@ -56,9 +56,9 @@ def map(
     AnnData or None
         Writes ``obsm["X_scnode"]`` and ``obsm["velocity_scnode"]`` (cell, latent), ``obs["scnode_velocity_sd"]`` and
         ``uns["scnode"]`` with `params`, `report` (`genes`, `missing_genes`), `model` and `version`. With an object of
-        fitted cells also ``obs["scnode_time"]``, the mean clock of the 15 nearest of them (their mean direction
-        where it is a phase), and
-        ``obs["scnode_outside"]``, whether a cell is farther from them than 99 % of them are from each other.
+        fitted cells also ``obs["scnode_time"]``, the mean clock of the 15 nearest of them (their mean direction where
+        it is a phase), and ``obs["scnode_outside"]``, whether a cell is farther from them than
+        99 % of them are from each other.
 
     Raises
     ------
