@@ -42,7 +42,7 @@ def test_a_unit_of_the_clock_is_one_period(speed):
 
 
 def test_fit_returns_after_one_unit_and_maps_over_the_end_of_the_phase(tmp_path):
-    truth, points, velocity = ring(600, 3.0)
+    _, points, velocity = ring(600, 3.0)
     adata = ad.AnnData(np.ones((600, 3), dtype=np.float32), obsm={"X_ring": points, "v": velocity})
     scnode.tl.fit(adata, use_rep="X_ring", velocity_key="v", n_members=2)
     assert adata.uns["scnode"]["report"]["clock"]["kind"] == "cycle"
