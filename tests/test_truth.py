@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import scnode
-from scnode.data import Neighbors
+from scnode.data import Neighbors, Support, mean_phase, wrap
 from scnode.metrics import bootstrap_mean, cosine
 
 pytestmark = pytest.mark.slow
@@ -40,6 +40,39 @@ def test_knocking_out_a_master_costs_its_fate(simulated, gene, lost, won):
     assert table["qvalue"].max() < 0.05
 
 
+def test_velocity_alone_finds_the_phase_of_a_limit_cycle():
+    adata = scnode.datasets.limit_cycle(rng=11)
+    scnode.tl.fit(adata)
+    clock = adata.uns["scnode"]["report"]["clock"]
+    assert clock["kind"] == "cycle"
+    assert clock["winding"] > 0.7
+    assert clock["turning"] > 0.98
+    phase = 2 * np.pi * adata.obs["scnode_time"].to_numpy()
+    assert circular_correlation(phase, adata.obs["true_phase"].to_numpy()) > 0.95
+    scnode.tl.trajectories(adata, start=list(adata.obs_names[::10]), t=1.0, n_steps=20)
+    paths = adata.uns["scnode"]["trajectories"]["latent"][:, 0]
+    turns = mean_phase(adata.obs["scnode_time"].to_numpy()[Support(adata.obsm["X_scnode"]).nearest(paths)[1]])
+    assert 0.85 < wrap(np.diff(turns, axis=1)).sum(1).mean() < 1.15
+
+
+def circular_correlation(a, b):
+    """Fisher and Lee's, of all pairs of cells, which no choice of the origin changes."""
+
+    def together(p, q):
+        return np.abs(np.exp(1j * (p - q)).sum()) ** 2 - np.abs(np.exp(1j * (p + q)).sum()) ** 2
+
+    return together(a, b) / np.sqrt(together(a, a) * together(b, b))
+
+
+@pytest.mark.parametrize("simulate", ["bifurcation", "branching", "stiff"])
+def test_trees_keep_a_path(simulate):
+    adata = getattr(scnode.datasets, simulate)(rng=11)
+    scnode.tl.fit(adata, n_members=1, max_epochs=1)
+    clock = adata.uns["scnode"]["report"]["clock"]
+    assert clock["kind"] == "path"
+    assert clock["winding"] < 0.15
+
+
 def real(name):
     return ad.read_h5ad(Path(os.environ["SCNODE_DATA"]) / name)
 
@@ -57,6 +90,7 @@ def ends(adata, start, t):
 def test_pancreas_flows_from_ductal_to_endocrine(name):
     adata = real(name)
     scnode.tl.fit(adata)
+    assert adata.uns["scnode"]["report"]["clock"]["kind"] == "path"
     latent, groups = adata.obsm["X_scnode"].astype(float), adata.obs["clusters"].to_numpy(dtype=str)
     near = Neighbors.of(latent, k=31).index[:, 1:]
     for here, there in [

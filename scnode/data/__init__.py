@@ -16,6 +16,7 @@ from ._support import Support
 from ._surroundings import surroundings
 from ._times import HOURS, read_times
 from ._variable_genes import variable_genes
+from ._winding import Winding, find_winding, mean_phase, wrap
 
 __all__ = [
     "HOURS",
@@ -27,11 +28,14 @@ __all__ = [
     "Space",
     "Support",
     "Target",
+    "Winding",
     "compute_velocity",
     "contradictions",
     "draw_paths",
     "encode",
     "find_evidence",
+    "find_winding",
+    "mean_phase",
     "mix",
     "read_batches",
     "read_expression",
@@ -41,4 +45,5 @@ __all__ = [
     "variable_genes",
     "velocity_clock",
     "warn_of_confounded_batches",
+    "wrap",
 ]

@@ -62,6 +62,7 @@ def annotate(
             "share": gathered.target.share,
             "agreement": agreement,
             "notes": gathered.notes,
+            "clock": gathered.clock_report,
             **({} if snapshots is None else {"time_unit": _time_unit(snapshots)}),
             **space.report,
         },

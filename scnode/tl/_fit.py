@@ -124,13 +124,17 @@ def fit(
     -------
     AnnData or None
         Writes ``obsm["X_scnode"]`` (cell, latent), ``obsm["velocity_scnode"]`` (cell, latent; per unit of the clock),
-        ``obs["scnode_time"]`` the clock (0 to 1 over the cells or times that the fit has seen),
+        ``obs["scnode_time"]`` the clock (0 to 1 over the cells or times that the fit has seen; where velocities alone
+        set it and go round, the phase on their cycle, in [0, 1) from where cells are sparsest in phase, and its unit
+        is one period),
         ``obs["scnode_velocity_sd"]`` the ensemble's root mean square deviation,
         ``obs["scnode_agreement_<source>"]`` the cosine of each source with the fitted velocity, and ``uns["scnode"]``
         with `params`, `history`, `report`, `model` and `version`. The report holds `evidence`, the `share` of each
         source in the mix, the `agreement` of each pair of sources (``"time|velocity"``) and of each with the fit
-        (``"time|fit"``) by cell, `notes` on sources and genes that contradict the rest, with `time_key` the
-        `time_unit` (`key`, `unit`, `origin` and `span` of the clock, times `kept`), and with `decoder` its `name` and
+        (``"time|fit"``) by cell, `notes` on sources and genes that contradict the rest, the `clock` (its `kind`,
+        ``"path"`` or ``"cycle"``, and from velocities alone the shares of their flow that a `potential` and one
+        `winding` beyond it explain, and the share of cells `turning` along), with `time_key` the `time_unit` (`key`,
+        `unit`, `origin` and `span` of the clock, times `kept`), and with `decoder` its `name` and
         `explained_variance`.
 
     Raises
@@ -142,7 +146,7 @@ def fit(
 
     References
     ----------
-    :cite:p:`Chen2018`, :cite:p:`Lopez2018`, :cite:p:`Schiebinger2019`, :cite:p:`Tong2020`
+    :cite:p:`Chen2018`, :cite:p:`Fanuel2018`, :cite:p:`Lopez2018`, :cite:p:`Schiebinger2019`, :cite:p:`Tong2020`
     """
     params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "rng", "trainer_kwargs"}}
     from scnode.tl._annotate import annotate

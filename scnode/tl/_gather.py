@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scnode._settings import logger
-from scnode.data import contradictions, find_evidence, mix, velocity_clock
+from scnode.data import contradictions, find_evidence, find_winding, mix, velocity_clock, wrap
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scnode.data import Evidence, Snapshots, Target
+    from scnode.data import Evidence, Snapshots, Target, Winding
     from scnode.tl._space import FitSpace
 
 
@@ -30,6 +30,8 @@ class Gathered:
         Their mix, per unit of the clock.
     clock
         Shape (cell,).
+    clock_report
+        Its `kind`, ``"path"`` or ``"cycle"``, and where velocities alone set it the shares that say so.
     notes
         Sentences on sources and genes that contradict the rest.
     """
@@ -37,6 +39,7 @@ class Gathered:
     sources: list[Evidence]
     target: Target
     clock: np.ndarray
+    clock_report: dict[str, Any]
     notes: list[str]
 
 
@@ -53,23 +56,48 @@ def gather(
     sources = find_evidence(adata, space.evidence, snapshots=snapshots, rng=rng, **keys)
     target = mix(sources, weights=weights)
     clock = next((s.clock for s in sources if s.clock is not None), None)
+    report: dict[str, Any] = {"kind": "path"}
     if clock is None:
-        near = space.evidence.neighbors.first(30)
-        clock = velocity_clock(space.latent, target.velocity, near)
-        target = replace(target, velocity=target.velocity / _pace(space.latent, target.velocity, clock, near.index))
+        clock, pace, report = _clock_of_velocity(space, target.velocity)
+        target = replace(target, velocity=target.velocity / pace)
     for pair, cosines in target.agreement.items():
         if np.isfinite(cosines).any():
             logger.info("Agreement of %s: mean cosine %.2f.", pair.replace("|", " and "), np.nanmean(cosines))
     notes = contradictions(sources, space.evidence)
     for note in notes:
         logger.warning("%s", note)
-    return Gathered(sources, target, clock, notes)
+    return Gathered(sources, target, clock, report, notes)
 
 
-def _pace(latent: np.ndarray, velocity: np.ndarray, clock: np.ndarray, index: np.ndarray) -> float:
+def _clock_of_velocity(space: FitSpace, velocity: np.ndarray) -> tuple[np.ndarray, float, dict[str, Any]]:
+    """Clock, its pace per unit of the velocity's time, and what it is."""
+    near = space.evidence.neighbors.first(30)
+    winding = find_winding(space.latent, velocity, near)
+    if winding.is_cycle and winding.phase is not None:
+        logger.info(
+            "Clock: phase on a cycle, which explains %.0f %% of the flow; a potential %.0f %%.",
+            100 * winding.winding,
+            100 * winding.potential,
+        )
+        pace = _pace(space.latent, velocity, winding.phase, near.index, period=1.0)
+        return winding.phase, pace, _describe("cycle", winding)
+    clock = velocity_clock(space.latent, velocity, near)
+    return clock, _pace(space.latent, velocity, clock, near.index), _describe("path", winding)
+
+
+def _describe(kind: str, winding: Winding) -> dict[str, Any]:
+    shares = {name: float(getattr(winding, name)) for name in ("potential", "winding", "turning")}
+    return {"kind": kind, **shares}
+
+
+def _pace(
+    latent: np.ndarray, velocity: np.ndarray, clock: np.ndarray, index: np.ndarray, *, period: float | None = None
+) -> float:
     """Time that the clock shows for a step to a neighbour, over the time that the velocity needs for it."""
     move = latent[index] - latent[:, None]
     square = np.maximum((velocity**2).sum(1, keepdims=True), np.finfo(float).tiny)
     needed = np.einsum("nkd,nd->nk", move, velocity) / square
     shown = clock[index] - clock[:, None]
+    if period is not None:
+        shown = period * wrap(shown / period)
     return max(float((needed * shown).sum() / max((needed**2).sum(), np.finfo(float).tiny)), 1e-6)

@@ -12,7 +12,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._settings import logger
 from scnode._validation import check_names, check_obsm
-from scnode.data import Support, encode, read_batches, read_expression
+from scnode.data import Support, encode, mean_phase, read_batches, read_expression
 from scnode.model import LatentODE, stored_model
 
 if TYPE_CHECKING:
@@ -56,8 +56,9 @@ def map(
     AnnData or None
         Writes ``obsm["X_scnode"]`` and ``obsm["velocity_scnode"]`` (cell, latent), ``obs["scnode_velocity_sd"]`` and
         ``uns["scnode"]`` with `params`, `report` (`genes`, `missing_genes`), `model` and `version`. With an object of
-        fitted cells also ``obs["scnode_time"]``, the mean clock of the 15 nearest of them, and
-        ``obs["scnode_outside"]``, whether a cell is farther from them than 99 % of them are from each other.
+        fitted cells also ``obs["scnode_time"]``, the mean clock of the 15 nearest of them (their mean direction where
+        it is a phase), and ``obs["scnode_outside"]``, whether a cell is farther from them than
+        99 % of them are from each other.
 
     Raises
     ------
@@ -141,7 +142,9 @@ def _compare(latent: np.ndarray, reference: AnnData, keys: Keys) -> dict[str, np
     distance, index = support.nearest(latent)
     found = {keys.outside: support.excess(distance) > 0}
     if keys.time in reference.obs:
-        found[keys.time] = reference.obs[keys.time].to_numpy(dtype=float)[index].mean(1)
+        times = reference.obs[keys.time].to_numpy(dtype=float)[index]
+        clock = reference.uns.get(keys.uns, {}).get("report", {}).get("clock", {})
+        found[keys.time] = mean_phase(times) if clock.get("kind") == "cycle" else times.mean(1)
     return found
 
 

@@ -1,159 +1,60 @@
-import logging
-import warnings
-
 import anndata as ad
 import numpy as np
-import pandas as pd
 import pytest
-import scipy.sparse as sp
 
 import scnode
-from scnode import EvidenceError, ScnodeError
-from scnode.metrics import cosine
-
-pytest.importorskip("ot")
-DAYS, N = (0.0, 1.0, 1.5, 4.0), 40
-MOTION = np.array([0.3, 0.1])
-FAST = {"use_rep": "X_plane", "n_members": 1, "max_epochs": 2}
+from scnode.data import Neighbors, mean_phase, velocity_clock, wrap
+from scnode.data._source import Space
+from scnode.tl._gather import _clock_of_velocity, _pace
+from scnode.tl._space import FitSpace
 
 
-def moving():
-    """A cloud that moves by `MOTION` a day, seen on unevenly spaced days, each cell with all that there is."""
+def space(points):
+    return FitSpace(points, Space(points, Neighbors.of(points, k=30)))
+
+
+def ring(n, speed):
+    angle = np.random.default_rng(0).uniform(0, 2 * np.pi, n)
+    points = np.stack([np.cos(angle), np.sin(angle), 0.02 * np.random.default_rng(1).normal(size=n)], axis=1)
+    return angle / (2 * np.pi), points, speed * np.stack([-np.sin(angle), np.cos(angle), np.zeros(n)], axis=1)
+
+
+def test_a_path_keeps_the_potential_and_its_pace():
     rng = np.random.default_rng(0)
-    day, cloud = np.repeat(DAYS, N), rng.uniform(size=(N, 2))
-    latent = np.tile(cloud, (4, 1)) + day[:, None] * MOTION + rng.normal(0, 0.01, (4 * N, 2))
-    obs = pd.DataFrame(index=[f"c{i}" for i in range(4 * N)])
-    obs["day"], obs["label"] = day, [f"E{8.5 + d:g}" for d in day]
-    obs["clone"] = np.tile([f"clone {i}" for i in range(N)], 4)
-    obs["along"] = latent @ MOTION
-    obs["lane"] = pd.Categorical(obs["label"])
-    adata = ad.AnnData(np.zeros((4 * N, 1), np.float32), obs=obs, obsm={"X_plane": latent})
-    adata.obsm["motion"] = np.tile(MOTION, (4 * N, 1)) + rng.normal(0, 0.01, (4 * N, 2))
-    adata.obsp["plan"] = sp.diags([np.ones(3 * N)], [N], shape=(4 * N, 4 * N), format="csr")
-    return adata
+    along, arm = rng.uniform(size=600), rng.choice([-1.0, 1.0], 600)
+    points = np.stack([along, np.maximum(along - 0.5, 0) * arm], axis=1) + 0.01 * rng.normal(size=(600, 2))
+    velocity = np.stack([np.ones(600), np.where(along > 0.5, arm, 0.0)], axis=1)
+    clock, pace, report = _clock_of_velocity(space(points), velocity)
+    near = Neighbors.of(points, k=30)
+    np.testing.assert_array_equal(clock, velocity_clock(points, velocity, near))
+    assert pace == _pace(points, velocity, clock, near.index)
+    assert report["kind"] == "path"
 
 
-@pytest.fixture(scope="module")
-def known():
-    return moving()
+@pytest.mark.parametrize("speed", [1.0, 7.0])
+def test_a_unit_of_the_clock_is_one_period(speed):
+    truth, points, velocity = ring(800, speed)
+    clock, pace, report = _clock_of_velocity(space(points), velocity)
+    assert report["kind"] == "cycle"
+    assert 1 / pace == pytest.approx(2 * np.pi / speed, rel=0.03)
+    difference = clock - truth
+    assert np.abs(wrap(difference - mean_phase(difference))).max() < 1e-2
 
 
-@pytest.mark.parametrize(
-    "keys",
-    [
-        {"time_key": "day"},
-        {"time_key": "label", "coupling_key": "plan"},
-        {"time_key": "day", "lineage_key": "clone", "velocity_key": "motion", "pseudotime_key": "along"},
-    ],
-    ids=["days", "labels and couplings", "everything"],
-)
-def test_the_velocity_is_that_of_the_clock_whatever_the_days_between(known, keys):
-    adata = known.copy()
-    scnode.tl.fit(adata, **FAST | {"max_epochs": 60}, **keys)
-    velocity = adata.obsm["velocity_scnode"]
-    # A unit of the clock is the four days between the first and the last.
-    np.testing.assert_allclose(adata.obs["scnode_time"], adata.obs["day"] / 4)
-    np.testing.assert_allclose(np.median(velocity @ MOTION) / (MOTION @ MOTION), 4, rtol=0.15)
-    assert cosine(velocity, np.tile(MOTION, (160, 1))).mean() > 0.98
-    report = adata.uns["scnode"]["report"]
-    sources = [
-        k.removesuffix("_key") for k in ("time_key", "lineage_key", "pseudotime_key", "velocity_key") if k in keys
-    ]
-    assert list(report["share"]) == sources
-    assert sum(report["share"].values()) == pytest.approx(1)
-    pairs = {f"{a}|{b}" for i, a in enumerate(sources) for b in [*sources[i + 1 :], "fit"]}
-    assert set(report["agreement"]) == pairs
-    assert all(np.nanmean(c) > 0.9 for c in report["agreement"].values())
-    assert report["notes"] == []
+def test_fit_returns_after_one_unit_and_maps_over_the_end_of_the_phase(tmp_path):
+    _, points, velocity = ring(600, 3.0)
+    adata = ad.AnnData(np.ones((600, 3), dtype=np.float32), obsm={"X_ring": points, "v": velocity})
+    scnode.tl.fit(adata, use_rep="X_ring", velocity_key="v", n_members=2)
+    assert adata.uns["scnode"]["report"]["clock"]["kind"] == "cycle"
+    phase = adata.obs["scnode_time"].to_numpy()
+    scnode.tl.trajectories(adata, start=list(adata.obs_names[:50]), t=1.0, n_steps=10)
+    ends = adata.uns["scnode"]["trajectories"]["latent"][:, 0, -1]
+    assert np.linalg.norm(ends - points[:50], axis=1).mean() < 0.3
+    adata.write_h5ad(tmp_path / "ring.h5ad")
+    new = ad.AnnData(np.ones((600, 3), dtype=np.float32), obsm={"X_ring": points})
+    scnode.tl.map(new, ad.read_h5ad(tmp_path / "ring.h5ad"))
+    assert np.abs(wrap(new.obs["scnode_time"].to_numpy() - phase)).max() < 0.03
 
 
-def test_a_weight_moves_the_share(known):
-    shares = []
-    for weight in (0.0, 1.0, 100.0):
-        adata = known.copy()
-        keys = {"time_key": "day", "velocity_key": "motion", "weights": {"velocity": weight}}
-        scnode.tl.fit(adata, **FAST, **keys)
-        shares.append(adata.uns["scnode"]["report"]["share"]["velocity"])
-    assert shares == sorted(set(shares))
-    assert shares[0] == 0
-
-
-def test_sources_against_each_other_are_told(known, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("scnode"), "propagate", True)
-    adata = known.copy()
-    adata.obsm["motion"] *= -1
-    with caplog.at_level(logging.WARNING, logger="scnode"):
-        scnode.tl.fit(adata, time_key="day", velocity_key="motion", **FAST)
-    (note,) = adata.uns["scnode"]["report"]["notes"]
-    assert "contradict each other" in note
-    assert note in caplog.text
-
-
-def test_lanes_that_are_days_are_told(caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("scnode"), "propagate", True)
-    rng = np.random.default_rng(0)
-    day = np.repeat([1.0, 2.0], 20)
-    obs = pd.DataFrame({"day": day, "lane": np.where(day > 1, "b", "a")}, index=[f"c{i}" for i in range(40)])
-    adata = ad.AnnData(rng.poisson(5 + 5 * day[:, None], (40, 12)).astype(np.float32), obs=obs)
-    options = {"encoder": "vae", "n_latent": 2, "n_members": 1, "max_epochs": 2}
-    with caplog.at_level(logging.WARNING, logger="scnode"):
-        scnode.tl.fit(adata, time_key="day", batch_key="lane", **options)
-    assert "Every batch of obs['lane'] was collected at one time of obs['day']" in caplog.text
-
-
-def test_sources_of_different_cells_have_no_agreement(known):
-    adata, half = known.copy(), np.tile(np.arange(N) < N // 2, 4)
-    adata.obs["clone"] = adata.obs["clone"].where(half)
-    adata.obsp["plan"] = (adata.obsp["plan"] @ sp.diags((~half).astype(float))).tocsr()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)
-        scnode.tl.fit(adata, time_key="day", lineage_key="clone", coupling_key="plan", **FAST)
-    report = adata.uns["scnode"]["report"]
-    assert np.isnan(report["agreement"]["time|lineage"]).all()
-    np.testing.assert_array_equal(np.isfinite(report["agreement"]["lineage|fit"]), half)
-    assert report["notes"] == []
-
-
-BAD = [
-    ({"time_key": "dya"}, r"Did you mean 'day'\? Pass time_key="),
-    ({"lineage_key": "clone"}, "Pass time_key= as well"),
-    ({"coupling_key": "plan"}, "Pass time_key= as well"),
-    ({"holdout": [1.0]}, r"holdout=\[1.0\] names times. Pass the column that they are in as time_key="),
-    ({"holdout": 1.0}, "holdout=1.0 names times"),
-    ({"time_key": "day", "holdout": [2.0]}, r"no times of adata.obs\['day'\]: \[0.0, 1.0, 1.5, 4.0\]"),
-    ({"time_key": "label", "holdout": ["E8.5"]}, r"no times of adata.obs\['label'\]: \[8.5, 9.5, 10.0, 12.5\]"),
-    ({"time_key": "day", "holdout": [0, 1, 1.5]}, "leaves 1 time point to fit to"),
-    ({"time_key": "day", "coupling_key": "plna"}, "Did you mean 'plan'"),
-    ({"time_key": "day", "lineage_key": "clnoe"}, "Did you mean 'clone'"),
-    ({"time_key": "day", "lineage_key": "day"}, "No clone of 'day' was seen at two times"),
-    ({"time_key": "day", "batch_key": "laen"}, "batch_key="),
-    ({"time_key": "day", "weights": {"lineage": 1.0}}, r"the evidence in use is \['time'\]. Name those"),
-    ({"time_key": "day", "weights": {"time": -1.0}}, "not negative"),
-    ({"time_key": "day", "weights": {"time": 0.0}}, "not all zero"),
-    (
-        {"time_key": "day", "pseudotime_key": "day"},
-        "pseudotime_key='day' has one value for each time of time_key='day'",
-    ),
-]
-
-
-@pytest.mark.parametrize(("options", "fix"), BAD)
-def test_what_cannot_be_is_told_with_the_mending_call_and_leaves_adata(known, options, fix):
-    adata = known.copy()
-    with pytest.raises(ScnodeError, match=fix):
-        scnode.tl.fit(adata, **FAST, **options)
-    assert set(adata.obsm) == set(known.obsm)
-    assert list(adata.obs) == list(known.obs)
-    assert not adata.uns
-
-
-@pytest.mark.parametrize(
-    "copy",
-    [lambda d: d, lambda d: 3 * d + 2, lambda d: -d / 7, lambda d: (d / 7).astype(np.float32), lambda d: d.rank()],
-    ids=["same", "affine", "reversed", "single precision", "ranks"],
-)
-def test_a_pseudotime_that_is_the_days_again_is_refused(known, copy):
-    adata = known.copy()
-    adata.obs["again"] = copy(adata.obs["day"])
-    with pytest.raises(EvidenceError, match=r"pseudotime_key='again'.*time_key='label'.*Leave pseudotime_key= out"):
-        scnode.tl.fit(adata, time_key="label", pseudotime_key="again", **FAST)
+def test_a_pseudotime_is_a_path(fitted):
+    assert fitted.uns["scnode"]["report"]["clock"] == {"kind": "path"}
