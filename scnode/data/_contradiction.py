@@ -63,7 +63,8 @@ def reversed_genes(rate: np.ndarray, reference: np.ndarray, space: Space) -> lis
 
     With :math:`r_{ig}` the rate of gene g in cell i and :math:`q_{ig}` that of the decoded reference velocity,
     :math:`\rho_g = \sum_i r_{ig} q_{ig} / \sqrt{\sum_i r_{ig}^2 \sum_i q_{ig}^2}`; a gene counts as reversed where
-    :math:`\rho_g < -3/\sqrt{n/30}`, as 30 cells that share moments count as one.
+    :math:`\rho_g < -3/\sqrt{n/30}`, as 30 cells that share moments count as one. Fewer than
+    about 300 cells therefore name none.
 
     Parameters
     ----------

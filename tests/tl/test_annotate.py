@@ -67,6 +67,18 @@ def test_nothing_of_the_cells_held_out_reaches_the_fit(pair):
     assert one["report"]["notes"] == other["report"]["notes"]
 
 
+def test_components_that_have_seen_them_are_not_used_again():
+    plain, stored, seen = counted(), counted(), DAYS != HELD
+    logs = np.log1p(1e4 * stored.X / stored.X.sum(1, keepdims=True))
+    loadings = np.linalg.svd(logs - logs.mean(0), full_matrices=False)[2][:3].T
+    # They reproduce the expression of the other cells, and a fit to all cells would take them.
+    stored.obsm["X_pca"], stored.varm["PCs"] = (logs - logs[seen].mean(0)) @ loadings, loadings
+    for adata in (plain, stored):
+        scnode.tl.fit(adata, time_key="stage", holdout=[HELD], **FAST)
+    np.testing.assert_array_equal(stored.obsm["X_scnode"], plain.obsm["X_scnode"])
+    assert not np.allclose(np.abs(stored.obsm["X_scnode"][seen]), np.abs(stored.obsm["X_pca"][seen]), atol=1e-3)
+
+
 def test_results_of_the_other_cells_are_the_same_bits(pair):
     kept = DAYS != HELD
     one, other = (adata[kept] for adata in pair)

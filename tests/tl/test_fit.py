@@ -79,7 +79,7 @@ def test_results_survive_a_file(fitted, tmp_path):
         ({"weights": {"pseudotime": -1.0}}, "positive"),
         ({"field": "magic"}, "'mlp'"),
         ({"lr": 0.0}, "must be positive"),
-        ({"time_key": "pseudotime"}, "pseudotime_key="),
+        ({"time_key": "pseudotime"}, "pseudotime_key='pseudotime'"),
         ({"noise": True}, "not available"),
         ({"batch_key": "b"}, "use_rep="),
     ],

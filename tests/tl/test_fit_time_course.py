@@ -149,8 +149,15 @@ def test_what_cannot_be_is_told_with_the_mending_call_and_leaves_adata(known, op
 
 @pytest.mark.parametrize(
     "copy",
-    [lambda d: d, lambda d: 3 * d + 2, lambda d: -d / 7, lambda d: (d / 7).astype(np.float32), lambda d: d.rank()],
-    ids=["same", "affine", "reversed", "single precision", "ranks"],
+    [
+        lambda d: d,
+        lambda d: 3 * d + 2,
+        lambda d: -d / 7,
+        lambda d: (d / 7).astype(np.float32),
+        lambda d: d.rank(),
+        lambda d: d + 1e-8 * np.arange(len(d)) / len(d),
+    ],
+    ids=["same", "affine", "reversed", "single precision", "ranks", "rounding"],
 )
 def test_a_pseudotime_that_is_the_days_again_is_refused(known, copy):
     adata = known.copy()
