@@ -152,6 +152,8 @@ def _stage(
 
     module = FieldModule(field, lr=lr, local=local, solve_options=solve_options)
     found = run_stage(module, data, stage=stage, max_epochs=max_epochs, options=options)
+    if module.skipped:
+        logger.warning("%d steps of the %s had no finite gradient and were left out: lower lr=.", module.skipped, stage)
     field.cpu()
     return found
 

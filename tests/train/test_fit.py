@@ -1,3 +1,5 @@
+import logging
+
 import lightning as L
 import numpy as np
 import pytest
@@ -113,3 +115,20 @@ def test_the_precision_of_a_cell_weighs_it_in_every_member():
     np.testing.assert_allclose(weighed, plain * np.arange(400)[:, None], rtol=1e-6)
     assert plain.shape == (400, 3)
     assert (plain[:, 0] != plain[:, 1]).any()
+
+
+class Blind(L.Callback):
+    """Give one weight a gradient that is not a number, once in the regression."""
+
+    def on_after_backward(self, trainer, pl_module):
+        if trainer.global_step == 3 and pl_module.solve_options is None and not pl_module.skipped:
+            pl_module.field.weights[0].grad[0, 0, 0] = torch.nan
+
+
+def test_a_gradient_that_is_not_finite_costs_its_step_alone(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("scnode"), "propagate", True)
+    with caplog.at_level(logging.WARNING, logger="scnode"):
+        field, history = fit([Blind()], max_epochs=4)
+    assert "1 steps of the regression had no finite gradient" in caplog.text
+    assert all(bool(p.isfinite().all()) for p in field.parameters())
+    assert all(np.isfinite(h["validation_loss"]) for h in history)
