@@ -29,11 +29,6 @@ class Pairs:
     mass: Floats
 
     @classmethod
-    def of(cls, states: Floats) -> Pairs:
-        """Each state as a pair of its own."""
-        return cls(states, np.full(len(states), 1 / len(states)))
-
-    @classmethod
     def along(cls, x: Floats, y: Floats, base: Floats, share: float) -> Pairs:
         """A share of the displacement from x to y along the optimal plan, added to what is at `base` for x."""
         plan = optimal_plan(x, y, p=2)
@@ -59,7 +54,7 @@ class HeldOut:
     before, moved
         Cells of the last earlier time, and where the field takes them.
     smoothed, interpolated
-        States between two kept times, along the field and straight.
+        States between two kept times, along the field and straight; after the last time there are none of the first.
     size
         Number of cells of a draw.
     """
@@ -68,7 +63,7 @@ class HeldOut:
     target: Floats
     before: Floats
     moved: Floats
-    smoothed: Pairs
+    smoothed: Pairs | None
     interpolated: Pairs
     size: int
 
@@ -99,7 +94,7 @@ class HeldOut:
             target=latent[days == time],
             before=before,
             moved=moved,
-            smoothed=_smooth(fitted, x, y, (first, time, second)) if time < second else Pairs.of(moved),
+            smoothed=_smooth(fitted, x, y, (first, time, second)) if time < second else None,
             interpolated=Pairs.along(x, y, x, share),
             size=size,
         )
@@ -109,7 +104,7 @@ class HeldOut:
         order = rng.permutation(len(self.target))
         rows = rng.permutation(len(self.before))[: self.size]
         clouds = {
-            "scnode": self.smoothed.draw(self.size, rng),
+            "scnode": self.moved[rows] if self.smoothed is None else self.smoothed.draw(self.size, rng),
             "scnode_forecast": self.moved[rows],
             "no_motion": self.before[rows],
             "ot_interpolation": self.interpolated.draw(self.size, rng),
