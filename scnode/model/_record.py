@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,7 @@ def write_record(field: MLPField, encoder: Encoder | None, **labels: Any) -> dic
             "n_members": field.n_members,
             "activation": field.activation,
             "time_dependent": field.time_dependent,
+            "reach": field.reach if math.isfinite(field.reach) else None,
         },
         "n_latent": field.n_latent,
         "encoder": None if encoder is None else {"name": encoder.name, **encoder.sizes},
@@ -110,7 +112,7 @@ def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 def _new_field(config: dict[str, Any]) -> MLPField:
     stored = config["field"]
-    return MLPField(
+    field = MLPField(
         config["n_latent"],
         hidden=stored["hidden"],
         n_members=stored["n_members"],
@@ -118,6 +120,9 @@ def _new_field(config: dict[str, Any]) -> MLPField:
         activation=stored.get("activation", "silu"),
         time_dependent=stored.get("time_dependent", False),
     )
+    reach = stored.get("reach")
+    field.reach = math.inf if reach is None else float(reach)
+    return field
 
 
 def _new_encoder(config: dict[str, Any]) -> Encoder:

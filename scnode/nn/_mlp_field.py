@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 
     from scnode._typing import VectorField
 
+# Strong enough to hold a multiple of the usual speed near the rim, weak enough not to make the field stiff.
+_PULL = 10.0
+
 
 class MLPField(nn.Module):
     r"""Field :math:`f(x) = s_v\,\mathrm{MLP}((x - \mu) / s_x)`, one network per ensemble member.
+
+    Beyond a distance R of :math:`\mu`, set by :meth:`set_scales`, networks would extrapolate without bound. There the
+    field is that of the nearest state within reach, :math:`p(x) = \mu + R\,(x - \mu)/\|x - \mu\|`, and a pull back to
+    it: :math:`f(p(x)) - 10\,(s_v/s_x)\,(x - p(x))`, so that no trajectory leaves for good.
 
     A field of one member is called as ``field(t, y)`` on states (cell, latent), as solvers take it.
 
@@ -71,6 +78,7 @@ class MLPField(nn.Module):
             raise ScnodeError(f"MLPField(activation={activation!r}) is unknown. Pass one of {sorted(ACTIVATIONS)}.")
         self.n_latent, self.n_members, self.hidden = n_latent, n_members, tuple(hidden)
         self.activation, self.time_dependent = activation, time_dependent
+        self.reach = math.inf
         widths = (n_latent + time_dependent, *hidden, n_latent)
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for fan_in, fan_out in itertools.pairwise(widths):
@@ -82,11 +90,12 @@ class MLPField(nn.Module):
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("speed", torch.ones(()))
 
-    def set_scales(self, *, center: Tensor, scale: Tensor, speed: Tensor) -> None:
-        """Fix the centre and scale of the states and the scale of the velocities."""
+    def set_scales(self, *, center: Tensor, scale: Tensor, speed: Tensor, reach: float = math.inf) -> None:
+        """Fix the centre and scale of the states, the scale of the velocities, and how far networks are asked."""
         self.center.copy_(center)
         self.scale.copy_(scale)
         self.speed.copy_(speed)
+        self.reach = reach
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         """Velocity of every member at its own states.
@@ -113,7 +122,10 @@ class MLPField(nn.Module):
                 f"States of shape {tuple(y.shape)} do not say which of the {self.n_members} members moves them. "
                 "Call field.mean or field.members, or wrap it by scnode.nn.side_by_side."
             )
-        return self.speed * self._networks(self._inputs(t, y))
+        if self.reach == math.inf:
+            return self.speed * self._networks(self._inputs(t, y))
+        within = self._within(y)
+        return self.speed * self._networks(self._inputs(t, within)) - self._pull * (y - within)
 
     def members(self, t: Tensor, y: Tensor) -> Tensor:
         """Velocity of every member at the same states (cell, latent); returns (member, cell, latent)."""
@@ -138,11 +150,34 @@ class MLPField(nn.Module):
         Tensor
             Shape (cell, latent, latent).
         """
-        inputs = self._inputs(t, y)
+        inputs = self._inputs(t, y if self.reach == math.inf else self._within(y))
         chains = [perceptron_jacobian(inputs, *network, self.activation) for network in self._split()]
         # The time is the last input, and no state.
         total = functools.reduce(torch.add, chains)[..., : self.n_latent]
-        return total * (self.speed / (self.scale * self.n_members))
+        total = total * (self.speed / (self.scale * self.n_members))
+        if self.reach == math.inf:
+            return total
+        same = torch.eye(self.n_latent, dtype=y.dtype, device=y.device)
+        turned = self._within_jacobian(y, same)
+        return total @ turned - self._pull * (same - turned)
+
+    @property
+    def _pull(self) -> Tensor:
+        return _PULL * self.speed / self.scale
+
+    def _within(self, y: Tensor) -> Tensor:
+        """The nearest states within reach."""
+        offset = y - self.center
+        distance = torch.linalg.vector_norm(offset, dim=-1, keepdim=True)
+        rim = self.center + offset * (self.reach / distance.clamp_min(self.reach))
+        return torch.where(distance > self.reach, rim, y)
+
+    def _within_jacobian(self, y: Tensor, same: Tensor) -> Tensor:
+        offset = y - self.center
+        distance = torch.linalg.vector_norm(offset, dim=-1)[:, None, None]
+        far = distance.clamp_min(self.reach)
+        ray = offset[:, :, None] * offset[:, None] / far.square()
+        return torch.where(distance > self.reach, self.reach / far * (same - ray), same)
 
     def _inputs(self, t: Tensor, y: Tensor) -> Tensor:
         scaled = (y - self.center) / self.scale

@@ -144,3 +144,42 @@ def test_models_stored_before_there_was_a_choice_are_silu():
 def test_an_unknown_activation_names_the_known():
     with pytest.raises(ScnodeError, match="'silu', 'softplus', 'tanh'"):
         nn.MLPField(3, activation="relu")
+
+
+def confined(n_members=2):
+    field = nn.MLPField(3, hidden=(16,), n_members=n_members, generator=torch.Generator().manual_seed(0)).double()
+    center, one = torch.tensor([0.5, 0.0, -0.5], dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    field.set_scales(center=center, scale=one, speed=3 * one, reach=2.0)
+    return field
+
+
+def test_beyond_its_reach_the_field_is_that_of_the_rim_and_a_pull_back():
+    field = confined()
+    free = confined()
+    free.reach = float("inf")
+    inside = field.center + torch.tensor([[1.0, 0.5, 0.2], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(field.members(torch.zeros(()), inside), free.members(torch.zeros(()), inside))
+    ray = torch.tensor([[2.0, 2.0, 1.0]], dtype=torch.float64) / 3
+    rim, outside = field.center + 2 * ray, field.center + 5 * ray
+    pull = 10 * 3.0 * 3 * ray
+    torch.testing.assert_close(field.mean(torch.zeros(()), outside), free.mean(torch.zeros(()), rim) - pull)
+
+
+def test_the_jacobian_is_exact_within_and_beyond_reach():
+    field = confined()
+    states = field.center + torch.tensor([[0.3, 0.2, 0.1], [3.0, -2.0, 1.0], [0.0, 8.0, 0.0]], dtype=torch.float64)
+    exact = torch.func.vmap(torch.func.jacrev(lambda y: field.mean(torch.zeros(()), y[None])[0]))(states)
+    torch.testing.assert_close(field.jacobian(torch.zeros(()), states), exact)
+
+
+def test_no_trajectory_leaves_for_good():
+    field = confined(n_members=1)
+    with torch.no_grad():
+        for weight in field.weights:
+            weight.mul_(5)
+    starts = field.center + torch.tensor([[1.0, 0.0, 0.0], [30.0, 0.0, 0.0], [0.0, -1.0, 1.0]], dtype=torch.float64)
+    with torch.no_grad():
+        ends = ode.solve(field, starts, torch.tensor([0.0, 20.0], dtype=torch.float64), solver="dopri5").ys[:, -1]
+        rim = field(torch.zeros(()), field.center + 2 * torch.nn.functional.normalize(ends - field.center, dim=1))
+    # At rest the pull over the excess balances the outflow at the rim.
+    assert ((ends - field.center).norm(dim=1) <= 2 + rim.norm(dim=1) / 30 + 0.05).all()
