@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scnode._typing import VectorField
 
 # Strong enough to hold a multiple of the usual speed near the rim, weak enough not to make the field stiff.
-_PULL = 10.0
+_PULL = 1.0
 
 
 class MLPField(nn.Module):
@@ -29,7 +29,7 @@ class MLPField(nn.Module):
 
     Beyond a distance R of :math:`\mu`, set by :meth:`set_scales`, networks would extrapolate without bound. There the
     field is that of the nearest state within reach, :math:`p(x) = \mu + R\,(x - \mu)/\|x - \mu\|`, and a pull back to
-    it: :math:`f(p(x)) - 10\,(s_v/s_x)\,(x - p(x))`, so that no trajectory leaves for good.
+    it: :math:`f(p(x)) - (s_v/s_x)\,(x - p(x))`, so that no trajectory leaves for good.
 
     A field of one member is called as ``field(t, y)`` on states (cell, latent), as solvers take it.
 
@@ -163,7 +163,8 @@ class MLPField(nn.Module):
 
     @property
     def _pull(self) -> Tensor:
-        return _PULL * self.speed / self.scale
+        # Once the usual speed over the usual spread: ten times as much makes the field stiff.
+        return self.speed / self.scale
 
     def _within(self, y: Tensor) -> Tensor:
         """The nearest states within reach."""
