@@ -44,9 +44,8 @@ def _of_sources(sources: Sequence[Evidence]) -> list[str]:
         return []
     notes = []
     for source in sources:
-        rest = mix([s for s in sources if s is not source])
-        mean = _mean_cosine(source.velocity, rest.velocity)
         others = [s for s in sources if s is not source]
+        mean = _mean_cosine(source.velocity, mix(others).velocity)
         united = all(_mean_cosine(a.velocity, b.velocity) > _AGAINST for a, b in combinations(others, 2))
         if mean < _AGAINST and united:
             notes.append(f"{source.source} contradicts the rest of the evidence: mean cosine {mean:.2f}.")

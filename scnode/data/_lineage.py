@@ -58,7 +58,7 @@ def lineage_evidence(adata: AnnData, key: str, snapshots: Snapshots | None, spac
 
 def _transports(clones: sp.csr_matrix, snapshots: Snapshots) -> tuple[list[Transport], np.ndarray]:
     """Plans between the times at which clones are seen and seen next, and the clones that have such."""
-    rows = [np.flatnonzero(snapshots.number == k) for k in range(len(snapshots.kept))]
+    rows, times = snapshots.rows, snapshots.times
     seen = [np.asarray(clones[r].sum(0)).ravel() > 0 for r in rows]
     tied, transports = np.zeros(clones.shape[1], dtype=bool), []
     for a, b in combinations(range(len(rows)), 2):
@@ -66,7 +66,7 @@ def _transports(clones: sp.csr_matrix, snapshots: Snapshots) -> tuple[list[Trans
         members = np.flatnonzero(seen[a] & seen[b] & ~between)
         if len(members):
             tied[members] = True
-            elapsed = float(snapshots.times[b] - snapshots.times[a])
+            elapsed = float(times[b] - times[a])
             transports.append(Transport(rows[a], rows[b], elapsed, _partners(clones[:, members], rows[a], rows[b])))
     return transports, tied
 

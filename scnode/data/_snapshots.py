@@ -73,6 +73,12 @@ class Snapshots:
         """Snapshot of every cell, -1 for cells of times held out, shape (cell,)."""
         return np.where(self.seen, np.searchsorted(self.kept, self.days).clip(max=len(self.kept) - 1), -1)
 
+    @property
+    def rows(self) -> list[np.ndarray]:
+        """Row numbers of the cells of each snapshot."""
+        number = self.number
+        return [np.flatnonzero(number == k) for k in range(len(self.kept))]
+
     def of_seen(self) -> Snapshots:
         """The same of the cells that the fit may see alone."""
         return Snapshots(self.key, self.unit, self.days[self.seen], self.kept)

@@ -59,8 +59,7 @@ def time_course_evidence(
 def _transports(
     snapshots: Snapshots, space: Space, given: sp.csr_matrix | None, rng: np.random.Generator
 ) -> list[Transport]:
-    rows = [np.flatnonzero(snapshots.number == k) for k in range(len(snapshots.kept))]
-    transports = []
+    rows, transports = snapshots.rows, []
     for earlier, later, elapsed in zip(rows[:-1], rows[1:], np.diff(snapshots.times), strict=True):
         if given is None:
             plan = couple(space.latent[earlier], space.latent[later], rng=rng)

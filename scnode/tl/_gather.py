@@ -79,7 +79,7 @@ def _clock_of_velocity(space: FitSpace, velocity: np.ndarray) -> tuple[np.ndarra
             100 * winding.winding,
             100 * winding.potential,
         )
-        pace = _pace(space.latent, velocity, winding.phase, near.index, period=1.0)
+        pace = _pace(space.latent, velocity, winding.phase, near.index, periodic=True)
         return winding.phase, pace, _describe("cycle", winding)
     clock = velocity_clock(space.latent, velocity, near)
     return clock, _pace(space.latent, velocity, clock, near.index), _describe("path", winding)
@@ -91,13 +91,13 @@ def _describe(kind: str, winding: Winding) -> dict[str, Any]:
 
 
 def _pace(
-    latent: np.ndarray, velocity: np.ndarray, clock: np.ndarray, index: np.ndarray, *, period: float | None = None
+    latent: np.ndarray, velocity: np.ndarray, clock: np.ndarray, index: np.ndarray, *, periodic: bool = False
 ) -> float:
     """Time that the clock shows for a step to a neighbour, over the time that the velocity needs for it."""
     move = latent[index] - latent[:, None]
     square = np.maximum((velocity**2).sum(1, keepdims=True), np.finfo(float).tiny)
     needed = np.einsum("nkd,nd->nk", move, velocity) / square
     shown = clock[index] - clock[:, None]
-    if period is not None:
-        shown = period * wrap(shown / period)
+    if periodic:
+        shown = wrap(shown)
     return max(float((needed * shown).sum() / max((needed**2).sum(), np.finfo(float).tiny)), 1e-6)

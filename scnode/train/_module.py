@@ -67,8 +67,9 @@ class FieldModule(L.LightningModule):
 
     def on_after_backward(self) -> None:
         """Leave out a step whose gradient is not finite: clipping would spread it to every weight."""
-        gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        if not all(bool(g.isfinite().all()) for g in gradients):
+        finite = [p.grad.isfinite().all() for p in self.parameters() if p.grad is not None]
+        # One answer for all weights: each question to a device makes it wait.
+        if finite and not bool(torch.stack(finite).all()):
             self.zero_grad(set_to_none=True)
             self.skipped += 1
 
