@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from scnode._typing import VectorField
 
-# Strong enough to hold a multiple of the usual speed near the rim, weak enough not to make the field stiff.
-_PULL = 1.0
-
 
 class MLPField(nn.Module):
     r"""Field :math:`f(x) = s_v\,\mathrm{MLP}((x - \mu) / s_x)`, one network per ensemble member.

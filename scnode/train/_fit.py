@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 # then the fit proper.
 _POLISH, _POLISH_SNAPSHOTS = (0.125, 0.2), (0.35, 1.0)
 _PATIENCE = 15
-# The farthest cell is well within the field's reach.
-_REACH = 1.1
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,13 @@ def fit_field(
 
     tensors, train, validation = _tensors(examples, field.n_members, rng)
     center = tensors["latent"].mean(0)
+    taught = torch.cat((tensors["latent"], tensors["outside"]))
     field.set_scales(
         center=center,
         scale=tensors["latent"].std(0).mean(),
         speed=tensors["velocity"].square().sum(1).mean().sqrt(),
-        reach=_REACH * float(torch.linalg.vector_norm(tensors["latent"] - center, dim=1).max()),
+        # As far as there are examples: a nearer rim would have to answer for the states beyond it.
+        reach=float(torch.linalg.vector_norm(taught - center, dim=1).max()),
     )
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     data = CellData(tensors, train=train, validation=validation, batch_size=batch_size, generator=generator)
