@@ -12,7 +12,7 @@ from scnode import ode
 from scnode._errors import ScnodeError
 from scnode._validation import near
 from scnode.model._record import read_record, write_record
-from scnode.nn import MLPField, side_by_side
+from scnode.nn import Field, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,7 +44,7 @@ class LatentODE(nn.Module):
 
     def __init__(
         self,
-        field: MLPField,
+        field: Field,
         *,
         encoder: Encoder | None = None,
         genes: np.ndarray | None = None,

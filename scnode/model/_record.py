@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from typing import TYPE_CHECKING, Any
@@ -12,27 +11,25 @@ import torch
 
 from scnode._errors import ScnodeError
 from scnode._validation import near
-from scnode.nn import ENCODERS, MLPField
+from scnode.nn import ENCODERS, FIELDS
 
 if TYPE_CHECKING:
-    from scnode.nn import Encoder
+    from scnode.nn import Encoder, Field
 
 FORMAT = 2
 _READABLE = (1, 2)
 _REFIT = "Refit with scnode.tl.fit(adata)."
 
 
-def write_record(field: MLPField, encoder: Encoder | None, **labels: Any) -> dict[str, Any]:
+def write_record(field: Field, encoder: Encoder | None, **labels: Any) -> dict[str, Any]:
     """Configuration as a string, and every weight as an array."""
     config = {
         "format": FORMAT,
         "field": {
-            "name": "mlp",
-            "hidden": list(field.hidden),
+            "name": field.name,
             "n_members": field.n_members,
-            "activation": field.activation,
-            "time_dependent": field.time_dependent,
             "reach": field.reach if math.isfinite(field.reach) else None,
+            **field.sizes,
         },
         "n_latent": field.n_latent,
         "encoder": None if encoder is None else {"name": encoder.name, **encoder.sizes},
@@ -47,7 +44,7 @@ def write_record(field: MLPField, encoder: Encoder | None, **labels: Any) -> dic
     return {"config": json.dumps(config, sort_keys=True), "arrays": arrays}
 
 
-def read_record(stored: dict[str, Any]) -> tuple[MLPField, Encoder | None, dict[str, Any]]:
+def read_record(stored: dict[str, Any]) -> tuple[Field, Encoder | None, dict[str, Any]]:
     """Field, encoder and the labels they were written with.
 
     Raises
@@ -98,29 +95,21 @@ def _check(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
 
 def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Shape of every array that a configuration speaks of."""
-    n_latent, n_members = config["n_latent"], config["field"]["n_members"]
-    n_inputs = n_latent + config["field"].get("time_dependent", False)
-    shapes: dict[str, tuple[int, ...]] = {"field.center": (n_latent,), "field.scale": (), "field.speed": ()}
-    for i, (fan_in, fan_out) in enumerate(itertools.pairwise((n_inputs, *config["field"]["hidden"], n_latent))):
-        shapes |= {f"field.weights.{i}": (n_members, fan_in, fan_out), f"field.biases.{i}": (n_members, 1, fan_out)}
-    if config["encoder"] is not None:
-        with torch.device("meta"):
-            state = _new_encoder(config).state_dict()
-        shapes |= {f"encoder.{name}": tuple(value.shape) for name, value in state.items()}
-    return shapes
+    with torch.device("meta"):
+        parts: dict[str, torch.nn.Module] = {"field": _new_field(config)}
+        if config["encoder"] is not None:
+            parts["encoder"] = _new_encoder(config)
+    states = {part: module.state_dict() for part, module in parts.items()}
+    return {f"{part}.{name}": tuple(v.shape) for part, state in states.items() for name, v in state.items()}
 
 
-def _new_field(config: dict[str, Any]) -> MLPField:
-    stored = config["field"]
-    field = MLPField(
-        config["n_latent"],
-        hidden=stored["hidden"],
-        n_members=stored["n_members"],
-        # The first models stored their sizes alone.
-        activation=stored.get("activation", "silu"),
-        time_dependent=stored.get("time_dependent", False),
-    )
-    reach = stored.get("reach")
+def _new_field(config: dict[str, Any]) -> Field:
+    sizes = dict(config["field"])
+    # The first models stored their sizes alone.
+    name, reach = sizes.pop("name", "mlp"), sizes.pop("reach", None)
+    if name not in FIELDS:
+        raise ScnodeError(f"The stored model's field {name!r} is unknown. {near(name, FIELDS)} {_REFIT}")
+    field = FIELDS[name](config["n_latent"], **sizes)
     field.reach = math.inf if reach is None else float(reach)
     return field
 

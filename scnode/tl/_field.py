@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scnode._errors import ScnodeError
+from scnode._validation import near
+
 if TYPE_CHECKING:
     from scnode.data import Snapshots
     from scnode.model import LatentODE
+    from scnode.nn import Field
     from scnode.tl._gather import Gathered
     from scnode.tl._space import FitSpace
 
 
-def new_model(space: FitSpace, n_members: int, rng: np.random.Generator) -> LatentODE:
+def check_field(field: str | Field) -> None:
+    """Refuse what is no kind of field."""
+    from scnode.nn import FIELDS, Field
+
+    if not isinstance(field, Field) and field not in FIELDS:
+        raise ScnodeError(
+            f"field={field!r} is unknown. {near(str(field), FIELDS)} Pass one of {sorted(FIELDS)} or a scnode.nn.Field."
+        )
+
+
+def new_model(space: FitSpace, field: str | Field, n_members: int, rng: np.random.Generator) -> LatentODE:
     import torch
 
     from scnode.model import LatentODE
-    from scnode.nn import MLPField
+    from scnode.nn import FIELDS
 
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    field = MLPField(space.latent.shape[1], n_members=n_members, generator=generator)
+    n_latent = space.latent.shape[1]
+    if isinstance(field, str):
+        field = FIELDS[field](n_latent, n_members=n_members, generator=generator)
+    elif field.n_latent != n_latent:
+        raise ScnodeError(
+            f"field= has {field.n_latent} dimensions and the latent space {n_latent}. Pass n_latent={field.n_latent}, "
+            f"or use_rep= of that many columns."
+        )
     return LatentODE(
-        field,
+        # A field of the user's is a start, and stays as it was.
+        copy.deepcopy(field),
         encoder=space.encoder,
         genes=space.genes,
         transform=space.transform,

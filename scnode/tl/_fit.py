@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scnode.data import Snapshots
+    from scnode.nn import Field
 
 _MAX_EPOCHS = 200
 
@@ -36,7 +37,7 @@ def fit(
     decoder: str | None = None,
     n_latent: int | None = None,
     batch_key: str | None = None,
-    field: str = "mlp",
+    field: str | Field = "mlp",
     noise: bool = False,
     n_members: int = 5,
     solver: str = "auto",
@@ -96,7 +97,8 @@ def fit(
     batch_key
         `obs` column of the batches that a VAE keeps out of the latent space.
     field
-        Kind of field; ``"mlp"``.
+        Kind of field, a key of :data:`scnode.nn.FIELDS`, or a :class:`scnode.nn.Field` to start from, whose own
+        ensemble then counts.
     noise
         Not available in this version; True is an error.
     n_members
@@ -149,13 +151,15 @@ def fit(
     :cite:p:`Chen2018`, :cite:p:`Fanuel2018`, :cite:p:`Lopez2018`, :cite:p:`Schiebinger2019`, :cite:p:`Tong2020`
     """
     params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "rng", "trainer_kwargs"}}
+    params["field"] = field if isinstance(field, str) else field.name
     from scnode.tl._annotate import annotate
-    from scnode.tl._field import new_model, train_field
+    from scnode.tl._field import check_field, new_model, train_field
     from scnode.tl._gather import gather
     from scnode.tl._learned import Training
     from scnode.tl._space import build_space
 
-    _check_options(field=field, noise=noise, n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
+    check_field(field)
+    _check_options(noise=noise, n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
     check_cells(adata)
     snapshots = _snapshots(adata, time_key, holdout, batch_key)
     source = np.random.default_rng(rng)
@@ -186,7 +190,7 @@ def fit(
         lineage_key=lineage_key,
         coupling_key=coupling_key,
     )
-    model = new_model(space, n_members, source)
+    model = new_model(space, field, n_members, source)
     history = train_field(
         model,
         space,
@@ -228,9 +232,7 @@ def _snapshots(
     return snapshots
 
 
-def _check_options(*, field: str, noise: bool, **numbers: float | None) -> None:
-    if field != "mlp":
-        raise ScnodeError(f"field={field!r} is unknown. Pass 'mlp'.")
+def _check_options(*, noise: bool, **numbers: float | None) -> None:
     if noise:
         raise ScnodeError("noise=True is not available in this version. Leave it out; the field is the drift alone.")
     for name, value in numbers.items():

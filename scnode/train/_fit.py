@@ -20,7 +20,7 @@ from scnode._settings import logger, settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from scnode.nn import MLPField
+    from scnode.nn import Field
 
 # Of the epochs and of the learning rate of the regression. Chords across snapshots are a start only, and the polish is
 # then the fit proper.
@@ -65,7 +65,7 @@ class Examples:
 
 
 def fit_field(
-    field: MLPField,
+    field: Field,
     examples: Examples,
     *,
     max_epochs: int,
@@ -143,7 +143,7 @@ def _time_course(examples: Examples, boot: np.ndarray) -> dict[str, np.ndarray]:
 def _stage(
     stage: str,
     *,
-    field: MLPField,
+    field: Field,
     data: Any,
     max_epochs: int,
     lr: float,

@@ -13,7 +13,7 @@ from scnode.nn import side_by_side
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from scnode.nn import MLPField
+    from scnode.nn import Field
 
 
 # Enough to bring trajectories back to the cells; more would cost accuracy among them.
@@ -58,7 +58,7 @@ class LossTerms:
         return total
 
 
-def regression_loss(field: MLPField, t: Tensor, latent: Tensor, velocity: Tensor, weight: Tensor) -> Tensor:
+def regression_loss(field: Field, t: Tensor, latent: Tensor, velocity: Tensor, weight: Tensor) -> Tensor:
     r""":math:`\sum_{m,i} w_{mi}\|f_m(x_i) - v_i\|^2 / (s^2\sum_{m,i} w_{mi})`.
 
     Parameters
@@ -76,9 +76,7 @@ def regression_loss(field: MLPField, t: Tensor, latent: Tensor, velocity: Tensor
     return (weight * error).sum() / weight.sum()
 
 
-def path_loss(
-    field: MLPField, times: Tensor, states: Tensor, weight: Tensor, *, solve_options: dict[str, Any]
-) -> Tensor:
+def path_loss(field: Field, times: Tensor, states: Tensor, weight: Tensor, *, solve_options: dict[str, Any]) -> Tensor:
     r""":math:`\sum_{m,i} w_{mi}\sum_k\|\phi_m^{t_{ik}}(x_i) - x_{ik}\|^2` over the squared lengths of the paths.
 
     Parameters
@@ -105,7 +103,7 @@ def path_loss(
 
 
 def snapshot_loss(
-    field: MLPField, snapshot: Tensor, window: Tensor, states: Tensor, weight: Tensor, *, solve_options: dict[str, Any]
+    field: Field, snapshot: Tensor, window: Tensor, states: Tensor, weight: Tensor, *, solve_options: dict[str, Any]
 ) -> Tensor:
     r"""Energy distance between each snapshot and the one before it, carried there by the flow.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from scnode.nn import MLPField
+from scnode.nn import Field
 from scnode.train._losses import LossTerms, path_loss, regression_loss, snapshot_loss
 
 Batch = dict[str, Tensor]
@@ -20,7 +20,7 @@ class FieldModule(L.LightningModule):
     """Regression on local evidence; with `solve_options`, short solved trajectories and snapshots as well."""
 
     def __init__(
-        self, field: MLPField, *, lr: float, local: float = 1.0, solve_options: dict[str, object] | None = None
+        self, field: Field, *, lr: float, local: float = 1.0, solve_options: dict[str, object] | None = None
     ) -> None:
         super().__init__()
         self.field, self.lr, self.local, self.solve_options = field, lr, local, solve_options

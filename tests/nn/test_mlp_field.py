@@ -21,21 +21,6 @@ def test_members_equal_their_own_networks(field):
     torch.testing.assert_close(field.mean(torch.zeros(()), y), together.mean(0))
 
 
-def test_side_by_side_solves_every_member_on_its_own(field):
-    y0 = torch.randn(2, 3, generator=torch.Generator().manual_seed(2))
-    ts = torch.linspace(0, 1, 11)
-    ys = ode.solve(nn.side_by_side(field, 4), y0.repeat(1, 4), ts, solver="rk4").ys.unflatten(2, (4, 3))
-    alone = ode.solve(lambda t, y: field.members(t, y)[2], y0, ts, solver="rk4").ys
-    torch.testing.assert_close(ys[:, :, 2], alone)
-
-
-def test_scales_move_the_field_with_the_data(field):
-    y = torch.randn(5, 3, generator=torch.Generator().manual_seed(3))
-    before = field.mean(torch.zeros(()), y)
-    field.set_scales(center=torch.ones(3), scale=torch.tensor(2.0), speed=torch.tensor(5.0))
-    torch.testing.assert_close(field.mean(torch.zeros(()), 2 * y + 1), 5 * before)
-
-
 def test_sizes_must_be_positive():
     with pytest.raises(ScnodeError, match="positive integers"):
         nn.MLPField(0)
@@ -71,11 +56,6 @@ def test_one_member_is_a_field_of_its_own():
     for result in (field(ZERO, y), field(ZERO, y[None])[0], field.mean(ZERO, y), field.members(ZERO, y)[0]):
         torch.testing.assert_close(result, expected)
     torch.testing.assert_close(ode.solve(field, y, torch.linspace(0, 1, 3), solver="rk4").ys[:, 0], y)
-
-
-def test_an_ensemble_asks_which_member_moves_the_states(field):
-    with pytest.raises(ScnodeError, match=r"Call field\.mean"):
-        field(ZERO, torch.zeros(5, 3))
 
 
 @pytest.mark.parametrize("n_members", [1, 4])
@@ -144,42 +124,3 @@ def test_models_stored_before_there_was_a_choice_are_silu():
 def test_an_unknown_activation_names_the_known():
     with pytest.raises(ScnodeError, match="'silu', 'softplus', 'tanh'"):
         nn.MLPField(3, activation="relu")
-
-
-def confined(n_members=2):
-    field = nn.MLPField(3, hidden=(16,), n_members=n_members, generator=torch.Generator().manual_seed(0)).double()
-    center, one = torch.tensor([0.5, 0.0, -0.5], dtype=torch.float64), torch.ones((), dtype=torch.float64)
-    field.set_scales(center=center, scale=one, speed=3 * one, reach=2.0)
-    return field
-
-
-def test_beyond_its_reach_the_field_is_that_of_the_rim_and_a_pull_back():
-    field = confined()
-    free = confined()
-    free.reach = float("inf")
-    inside = field.center + torch.tensor([[1.0, 0.5, 0.2], [0.0, 0.0, 0.0]], dtype=torch.float64)
-    torch.testing.assert_close(field.members(torch.zeros(()), inside), free.members(torch.zeros(()), inside))
-    ray = torch.tensor([[2.0, 2.0, 1.0]], dtype=torch.float64) / 3
-    rim, outside = field.center + 2 * ray, field.center + 5 * ray
-    pull = 3.0 * 3 * ray
-    torch.testing.assert_close(field.mean(torch.zeros(()), outside), free.mean(torch.zeros(()), rim) - pull)
-
-
-def test_the_jacobian_is_exact_within_and_beyond_reach():
-    field = confined()
-    states = field.center + torch.tensor([[0.3, 0.2, 0.1], [3.0, -2.0, 1.0], [0.0, 8.0, 0.0]], dtype=torch.float64)
-    exact = torch.func.vmap(torch.func.jacrev(lambda y: field.mean(torch.zeros(()), y[None])[0]))(states)
-    torch.testing.assert_close(field.jacobian(torch.zeros(()), states), exact)
-
-
-def test_no_trajectory_leaves_for_good():
-    field = confined(n_members=1)
-    with torch.no_grad():
-        for weight in field.weights:
-            weight.mul_(5)
-    starts = field.center + torch.tensor([[1.0, 0.0, 0.0], [30.0, 0.0, 0.0], [0.0, -1.0, 1.0]], dtype=torch.float64)
-    with torch.no_grad():
-        ends = ode.solve(field, starts, torch.tensor([0.0, 20.0], dtype=torch.float64), solver="dopri5").ys[:, -1]
-        rim = field(torch.zeros(()), field.center + 2 * torch.nn.functional.normalize(ends - field.center, dim=1))
-    # At rest the pull over the excess balances the outflow at the rim.
-    assert ((ends - field.center).norm(dim=1) <= 2 + rim.norm(dim=1) / 3 + 0.05).all()

@@ -164,3 +164,22 @@ def test_several_sources_are_mixed_and_their_agreement_is_kept_by_cell(line):
     assert sum(report["share"].values()) == pytest.approx(1)
     assert np.median(report["agreement"]["pseudotime|velocity"]) < -0.9
     assert report["agreement"]["pseudotime|velocity"].shape == (200,)
+
+
+def test_a_field_of_the_users_is_the_start_and_stays_as_it_was(line):
+    line = line.copy()
+    mine = scnode.nn.MLPField(3, hidden=(16,), n_members=3)
+    before = [w.detach().clone() for w in mine.weights]
+    scnode.tl.fit(line, field=mine, n_latent=3, max_epochs=2)
+    stored = scnode.get.model(line).field
+    assert (stored.n_members, stored.hidden) == (3, (16,))
+    assert line.uns["scnode"]["params"]["field"] == "mlp"
+    assert all(torch.equal(a, b) for a, b in zip(before, mine.weights, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("field", "message"), [("mpl", "Did you mean 'mlp'"), (scnode.nn.MLPField(4), "has 4 dimensions and the latent")]
+)
+def test_a_field_that_does_not_fit_is_refused(line, field, message):
+    with pytest.raises(ScnodeError, match=message):
+        scnode.tl.fit(line, field=field, **FAST)
