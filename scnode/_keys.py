@@ -67,6 +67,26 @@ class Keys:
         return f"{self.run}_eigenvalues"
 
     @property
+    def ftle(self) -> str:
+        """`obs`: finite-time Lyapunov exponent."""
+        return f"{self.run}_ftle"
+
+    @property
+    def stiffness(self) -> str:
+        """`obs`: ratio of the slowest to the fastest time scale."""
+        return f"{self.run}_stiffness"
+
+    @property
+    def fast_time(self) -> str:
+        """`obs`: fastest time scale."""
+        return f"{self.run}_fast_time"
+
+    @property
+    def slow_time(self) -> str:
+        """`obs`: slowest time scale."""
+        return f"{self.run}_slow_time"
+
+    @property
     def fate(self) -> str:
         """`obsm`: fate probabilities (cells, groups)."""
         return f"{self.run}_fate"

@@ -2,9 +2,10 @@
 
 from ._agreement import agreement
 from ._evaluation import evaluation
+from ._fixed_points import fixed_points
 from ._jacobian import jacobian
 from ._model import model
 from ._perturbation import perturbation
 from ._trajectories import trajectories
 
-__all__ = ["agreement", "evaluation", "jacobian", "model", "perturbation", "trajectories"]
+__all__ = ["agreement", "evaluation", "fixed_points", "jacobian", "model", "perturbation", "trajectories"]

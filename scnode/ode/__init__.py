@@ -3,6 +3,7 @@
 from ._fixed_points import FixedPoints, fixed_points
 from ._ftle import ftle
 from ._gronwall import GronwallBound, gronwall_bound
+from ._limit_cycles import LimitCycles, limit_cycles
 from ._measure import divergence, eigenvalues, jacobian, log_norm, spectral_norm
 from ._pilot import StiffnessReport
 from ._report import GradientReport, GradientRow, gradient_report
@@ -17,6 +18,7 @@ __all__ = [
     "GradientReport",
     "GradientRow",
     "GronwallBound",
+    "LimitCycles",
     "Solution",
     "Stats",
     "Status",
@@ -28,6 +30,7 @@ __all__ = [
     "gradient_report",
     "gronwall_bound",
     "jacobian",
+    "limit_cycles",
     "log_norm",
     "solve",
     "spectral_norm",

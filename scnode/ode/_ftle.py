@@ -33,6 +33,7 @@ def ftle(
     atol: float = 1e-6,
     jacobian: VectorField | None = None,
     spectrum: bool = False,
+    directions: Tensor | None = None,
     on_failure: Literal["raise", "return"] = "raise",
 ) -> Tensor:
     r"""Finite-time Lyapunov exponent :math:`\Lambda = \frac{1}{|T|} \ln \sigma_{\max}(M)`, in 1/time.
@@ -70,6 +71,9 @@ def ftle(
         :math:`\partial f/\partial y`, called as ``jacobian(t, y)``; by default the field's own, else differentiation.
     spectrum
         Whether to return one exponent per direction.
+    directions
+        Independent displacements of the state to which the small ball is confined, shape (batch, state, direction);
+        all by default.
     on_failure
         ``"raise"``, or ``"return"`` NaN for trajectories that do not arrive: backward in time many fields run to
         infinity.
@@ -77,13 +81,13 @@ def ftle(
     Returns
     -------
     Tensor
-        Shape (batch,), or (batch, state) in falling order with `spectrum`. Without gradient.
+        Shape (batch,), or (batch, direction) in falling order with `spectrum`. Without gradient.
 
     Raises
     ------
     SolverError
-        A horizon of 0 or of the wrong shape, a trajectory that cannot be integrated to its end, or directions that part
-        too fast for the spectrum.
+        A horizon of 0 or of the wrong shape, directions of the wrong shape or not independent, a trajectory that cannot
+        be integrated to its end, or directions that part too fast for the spectrum.
 
     Examples
     --------
@@ -103,13 +107,29 @@ def ftle(
             f"horizon has shape {tuple(length.shape)} for states of shape {tuple(y.shape)}; "
             "pass one number other than 0, or one of the same sign for each state, (batch,)."
         )
+    frames = _identity(y.detach()) if directions is None else _frames(directions.detach(), y)
     known, options = with_jacobian(field, jacobian), {"rtol": rtol, "atol": atol, "on_failure": on_failure}
-    rows = max(1, _NUMBERS // (y.shape[1] * (y.shape[1] + 1) + 1))
+    rows = max(1, _NUMBERS // (frames[0].numel() + y.shape[1] + 1)) if len(y) else 1
     measure = _spectrum if spectrum else _largest
+    tangents = Tangents(known, y.shape[1], **options)
     with torch.no_grad():
-        cells = zip(y.detach().split(rows), length.expand(len(y)).split(rows), strict=True)
-        parts = [measure(Tangents(known, y.shape[1], **options), part, t, over) for part, over in cells]
-    return torch.cat(parts) if parts else y.new_zeros(y.shape if spectrum else y.shape[:1])
+        cells = zip(y.detach().split(rows), frames.split(rows), length.expand(len(y)).split(rows), strict=True)
+        parts = [measure(tangents, part, frame, t, over) for part, frame, over in cells]
+    return torch.cat(parts) if parts else y.new_zeros((0, frames.shape[2]) if spectrum else 0)
+
+
+def _frames(directions: Tensor, y: Tensor) -> Tensor:
+    """Orthonormal bases of the displacements."""
+    if directions.ndim != 3 or directions.shape[:2] != y.shape or not 1 <= directions.shape[2] <= y.shape[1]:
+        raise SolverError(
+            f"directions has shape {tuple(directions.shape)} for states of shape {tuple(y.shape)}; "
+            f"pass (batch, state, direction) with 1 to {y.shape[1]} of them."
+        )
+    frames, upper = torch.linalg.qr(directions.to(torch.float64))
+    sizes = upper.diagonal(dim1=1, dim2=2).abs()
+    if not bool((sizes.amin(1) > 1e-6 * sizes.amax(1)).all()):
+        raise SolverError("directions are not finite or not independent at some states. Pass a basis of what is asked.")
+    return frames.to(y.dtype)
 
 
 class Tangents(torch.nn.Module):
@@ -120,8 +140,8 @@ class Tangents(torch.nn.Module):
         self.field, self.n_states, self.options = field, n_states, options
 
     def forward(self, t: Tensor, joint: Tensor) -> Tensor:
-        """Velocity of (y, W, s), shape (batch, state + state^2 + 1)."""
-        y, w = joint[:, : self.n_states], joint[:, self.n_states : -1].unflatten(1, (self.n_states, self.n_states))
+        """Velocity of (y, W, s), shape (batch, state + state * direction + 1)."""
+        y, w = joint[:, : self.n_states], joint[:, self.n_states : -1].unflatten(1, (self.n_states, -1))
         matrix = jacobian_of(self.field, y, t=t, create_graph=torch.is_grad_enabled() and joint.requires_grad)
         turned = matrix @ w
         rate = (w * turned).sum((1, 2)) / w.square().sum((1, 2))
@@ -139,16 +159,16 @@ class Tangents(torch.nn.Module):
         return joint[:, : self.n_states], w, joint[:, -1], solution.status == Status.SUCCESS
 
 
-def _largest(tangents: Tangents, y: Tensor, t: float, length: Tensor) -> Tensor:
+def _largest(tangents: Tangents, y: Tensor, frame: Tensor, t: float, length: Tensor) -> Tensor:
     start = torch.full_like(length, t)
-    _, w, scale, arrived = tangents.carry(y, _identity(y), start, start + length)
+    _, w, scale, arrived = tangents.carry(y, frame, start, start + length)
     return ((scale + spectral_norm(w).log()) / length.abs()).masked_fill(~arrived, torch.nan)
 
 
-def _spectrum(tangents: Tangents, y: Tensor, t: float, length: Tensor) -> Tensor:
+def _spectrum(tangents: Tangents, y: Tensor, frame: Tensor, t: float, length: Tensor) -> Tensor:
     """One frame, many pieces: the fraction of the horizon that a piece may take is that of the worst state."""
     budget = -0.5 * math.log(max(tangents.options["rtol"], torch.finfo(y.dtype).eps))
-    frame, scale = _identity(y), torch.zeros(len(y), dtype=torch.float64, device=y.device)
+    scale = torch.zeros(len(y), dtype=torch.float64, device=y.device)
     lost = torch.zeros(len(y), dtype=torch.bool, device=y.device)
     factors: list[Tensor] = []
     done, step = 0.0, _first_piece(tangents, y, t, length, budget)

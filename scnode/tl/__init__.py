@@ -3,9 +3,12 @@
 from ._evaluate import evaluate
 from ._fate import fate
 from ._fit import fit
+from ._fixed_points import fixed_points
+from ._ftle import ftle
 from ._jacobian import jacobian
 from ._map import map
 from ._perturb import perturb
+from ._stiffness import stiffness
 from ._trajectories import trajectories
 from ._transition_matrix import transition_matrix
 from ._velocity import velocity
@@ -14,9 +17,12 @@ __all__ = [
     "evaluate",
     "fate",
     "fit",
+    "fixed_points",
+    "ftle",
     "jacobian",
     "map",
     "perturb",
+    "stiffness",
     "trajectories",
     "transition_matrix",
     "velocity",

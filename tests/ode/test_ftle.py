@@ -128,3 +128,24 @@ def test_runaway_trajectories_are_raised_or_returned_as_nan():
 def test_bad_horizons_name_the_mending_call(horizon):
     with pytest.raises(SolverError, match="pass one number other than 0"):
         ode.ftle(lambda t, y: -y, torch.ones(3, 1), horizon)
+
+
+@pytest.mark.parametrize("spectrum", [False, True])
+def test_within_given_directions_only_their_growth_counts(spectrum):
+    rates = torch.tensor([2.0, -1.0, -3.0], dtype=torch.float64)
+    y = torch.ones(2, 3, dtype=torch.float64)
+    plane = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 0.5]], dtype=torch.float64).expand(2, 3, 2)
+    found = ode.ftle(lambda t, y: rates * y, y, 1.5, directions=plane, spectrum=spectrum)
+    expected = rates[1:].expand(2, 2) if spectrum else rates[1].expand(2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (1, 3, 1), (2, 3, 0)])
+def test_directions_of_the_wrong_shape_are_refused(shape):
+    with pytest.raises(SolverError, match="directions has shape"):
+        ode.ftle(lambda t, y: -y, torch.ones(2, 3), 1.0, directions=torch.ones(shape))
+
+
+def test_directions_that_are_not_independent_are_refused():
+    with pytest.raises(SolverError, match="not independent"):
+        ode.ftle(lambda t, y: -y, torch.ones(2, 3), 1.0, directions=torch.ones(2, 3, 2))

@@ -1,0 +1,130 @@
+"""Finite-time Lyapunov exponents: where neighbouring cells part."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from scnode._errors import ScnodeError
+from scnode._keys import DEFAULT, Keys
+from scnode._settings import logger, settings
+from scnode.data import Neighbors
+from scnode.model import stored_model
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from torch import Tensor
+
+    from scnode.model import LatentODE
+
+_CHUNK = 4096
+_HORIZON = 0.5
+# Longer flows leave the cells, and the exponent is then of the field's surroundings.
+_FAR = 2.0
+
+
+def ftle(
+    adata: AnnData,
+    *,
+    horizon: float | None = None,
+    direction: Literal["forward", "backward"] = "forward",
+    n_directions: int | None = None,
+    key_added: str = DEFAULT,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Finite-time Lyapunov exponent :math:`\Lambda = \frac1T\ln\sigma_{\max}(\partial\phi^T/\partial z)` of each cell.
+
+    It is the rate at which the nearest states part along the flow :math:`\phi` for a time :math:`T`. Forward in time,
+    ridges of it divide the fates: on both sides cells look alike and end apart. Backward in time, ridges attract.
+
+    Parameters
+    ----------
+    adata
+        Annotated by :func:`scnode.tl.fit`.
+    horizon
+        :math:`T` in units of the clock, half of its range by default: long enough to reach the fates from a decision,
+        and short enough not to average over what comes after.
+    direction
+        ``"forward"`` or ``"backward"``.
+    n_directions
+        Confine neighbours to that many principal directions of the 30 nearest cells, which span the data manifold;
+        by default every direction of the latent space counts.
+    key_added, copy
+        As in :func:`scnode.tl.fit`.
+
+    Returns
+    -------
+    AnnData or None
+        Writes ``obs["scnode_ftle"]`` (1 per unit of the clock; positive where neighbours part, negative where they
+        draw together; NaN where a flow backward in time does not arrive) and ``uns["scnode"]["ftle"]`` with
+        `horizon`, `direction`, `n_directions` (0 for all) and `n_lost`, how many cells have none.
+
+    Raises
+    ------
+    ScnodeError
+        No fitted model, a horizon that is not positive, an unknown direction, or more directions than the latent
+        space or a cell's neighbourhood has.
+    SolverError
+        A trajectory that could not be integrated forward in time.
+
+    References
+    ----------
+    :cite:p:`Shadden2005`
+    """
+    keys = Keys(key_added)
+    model = stored_model(adata, key_added)
+    length = _HORIZON if horizon is None else float(horizon)
+    if not (math.isfinite(length) and length > 0):
+        raise ScnodeError(f"horizon={horizon} must be positive. Leave it out, or pass direction='backward' to go back.")
+    if direction not in ("forward", "backward"):
+        raise ScnodeError(f"direction={direction!r} is unknown. Pass 'forward' or 'backward'.")
+    latent = np.asarray(adata.obsm[keys.latent], dtype=float)
+    directions = None if n_directions is None else _directions(latent, n_directions)
+    if length > _FAR:
+        logger.warning("horizon=%g is %g times the range of the clock: the flow leaves the cells.", length, length)
+    values = _exponents(model, latent, length if direction == "forward" else -length, directions)
+    lost = int(np.isnan(values).sum())
+    if lost:
+        logger.warning("%d cells have no exponent: their flow does not arrive. Pass a shorter horizon=.", lost)
+    result = adata.copy() if copy else adata
+    result.obs[keys.ftle] = values
+    record = {"horizon": length, "direction": direction, "n_directions": n_directions or 0, "n_lost": lost}
+    result.uns[keys.uns] = {**result.uns[keys.uns], "ftle": record}
+    return result if copy else None
+
+
+def _directions(latent: np.ndarray, n: int) -> np.ndarray:
+    """Principal directions of every cell's neighbours, (cell, latent, n)."""
+    near = Neighbors.of(latent, k=30)
+    most = min(latent.shape[1], near.index.shape[1] - 1)
+    if not 1 <= n <= most:
+        raise ScnodeError(f"n_directions={n} must lie between 1 and {most}. Leave it out for the whole latent space.")
+    around = latent[near.index]
+    around = around - around.mean(1, keepdims=True)
+    return np.linalg.svd(around, full_matrices=False)[2][:, :n].transpose(0, 2, 1)
+
+
+def _exponents(model: LatentODE, latent: np.ndarray, horizon: float, directions: np.ndarray | None) -> np.ndarray:
+    import torch
+    from tqdm.auto import tqdm
+
+    from scnode import ode
+
+    states = torch.as_tensor(latent, dtype=torch.float32)
+    frames = None if directions is None else torch.as_tensor(directions, dtype=torch.float32)
+
+    def part(rows: slice) -> Tensor:
+        return ode.ftle(
+            model.field.mean,
+            states[rows],
+            horizon,
+            jacobian=model.field.jacobian,
+            directions=None if frames is None else frames[rows],
+            on_failure="raise" if horizon > 0 else "return",
+        )
+
+    starts = range(0, len(states), _CHUNK)
+    bar = tqdm(starts, desc="FTLE", disable=not settings.progress or len(starts) == 1)
+    return torch.cat([part(slice(a, a + _CHUNK)) for a in bar]).numpy()
