@@ -2,8 +2,19 @@
 
 from ._evaluation import evaluation
 from ._fate import fate
+from ._ftle import ftle
 from ._history import history
+from ._jacobian import jacobian
 from ._trajectories import trajectories
 from ._velocity import velocity_embedding_grid, velocity_embedding_stream
 
-__all__ = ["evaluation", "fate", "history", "trajectories", "velocity_embedding_grid", "velocity_embedding_stream"]
+__all__ = [
+    "evaluation",
+    "fate",
+    "ftle",
+    "history",
+    "jacobian",
+    "trajectories",
+    "velocity_embedding_grid",
+    "velocity_embedding_stream",
+]

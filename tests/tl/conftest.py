@@ -58,14 +58,14 @@ def planar(velocity, states, groups):
         obsm={"X_plane": states, "v": velocity},
     )
     with scnode.settings.override(verbosity=0):
-        scnode.tl.fit(adata, use_rep="X_plane", velocity_key="v", n_members=2, max_epochs=80, batch_size=256)
+        scnode.tl.fit(adata, use_rep="X_plane", velocity_key="v", n_members=1, max_epochs=100)
     return adata
 
 
 @pytest.fixture(scope="session")
 def double_well():
     """Rest at (-1, 0) and (1, 0), a saddle at (0, 0): dx/dt = x - x^3, dy/dt = -y."""
-    states = np.random.default_rng(0).uniform((-1.6, -0.8), (1.6, 0.8), (800, 2))
+    states = np.random.default_rng(0).uniform((-1.6, -0.8), (1.6, 0.8), (1500, 2))
     x, y = states.T
     return planar(np.stack([x - x**3, -y], axis=1), states, np.where(x > 0, "right", "left"))
 
@@ -74,7 +74,7 @@ def double_well():
 def turning():
     """Cells around the unit circle, to which they go round: dr/dt = r (1 - r^2), dphi/dt = 2."""
     rng = np.random.default_rng(0)
-    angle, r = rng.uniform(0, 2 * np.pi, 800), rng.uniform(0.7, 1.3, 800)
+    angle, r = rng.uniform(0, 2 * np.pi, 1500), rng.uniform(0.7, 1.3, 1500)
     x, y = r * np.cos(angle), r * np.sin(angle)
     velocity = np.stack([x * (1 - r**2) - 2 * y, y * (1 - r**2) + 2 * x], axis=1)
     return planar(velocity, np.stack([x, y], axis=1), np.where(y > 0, "up", "down"))
