@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 _N_GRID = 120
-_BANDWIDTH = 2.5
+_BANDWIDTH = 4.0
 _UPPER = 0.8
+# Of a cell, in grid steps: smoothing reaches farther.
+_NEAR = 2.0
 
 
 def ridges(position: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -20,6 +22,8 @@ def ridges(position: np.ndarray, values: np.ndarray) -> np.ndarray:
     known = np.isfinite(values)
     if known.sum() < 3:
         return np.empty((0, 2))
+    from scipy.spatial import KDTree
+
     origin, step, surface = _surface(position[known], values[known])
     rise = np.stack(np.gradient(surface))
     hessian = np.stack([np.stack(np.gradient(part)) for part in rise])
@@ -31,7 +35,8 @@ def ridges(position: np.ndarray, values: np.ndarray) -> np.ndarray:
     across, lowest = axes[:, :, 0], curvature[:, 0]
     away = -np.einsum("in,ni->n", rise[:, usable], across) / np.where(lowest < 0, lowest, -np.finfo(float).tiny)
     top = (lowest < 0) & (np.abs(away) <= 0.5)
-    return origin + step * (at + away[:, None] * across)[top]
+    points = (at + away[:, None] * across)[top]
+    return origin + step * points[KDTree((position[known] - origin) / step).query(points)[0] < _NEAR]
 
 
 def _surface(position: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -45,6 +50,6 @@ def _surface(position: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.n
     np.add.at(count, tuple(place.T), 1.0)
     np.add.at(total, tuple(place.T), values)
     weight, weighted = (gaussian_filter(a, _BANDWIDTH, mode="constant") for a in (count, total))
-    # Below a tenth of one cell's own weight the mean is that of far cells.
-    enough = weight > 0.1 / (2 * np.pi * _BANDWIDTH**2)
+    # Below one cell's own weight the mean is that of far cells.
+    enough = weight > 1.0 / (2 * np.pi * _BANDWIDTH**2)
     return low, step, np.divide(weighted, weight, out=np.full_like(weight, np.nan), where=enough)
