@@ -2,6 +2,7 @@ import anndata as ad
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 import scnode
 from scnode import ScnodeError, ode
@@ -72,3 +73,14 @@ def test_bad_input_leaves_the_cells_alone(double_well, options, message):
     with pytest.raises(ScnodeError, match=message):
         scnode.tl.ftle(double_well, **options)
     assert "scnode_ftle" not in double_well.obs
+
+
+@pytest.mark.slow
+def test_undecided_cells_part_fastest():
+    adata = scnode.datasets.bifurcation(n_cells=1500, n_futures=50, rng=12)
+    scnode.tl.fit(adata)
+    scnode.tl.ftle(adata)
+    share = np.asarray(adata.obsm["true_fate_probability"])
+    entropy = -(share * np.log(share + 1e-12)).sum(1)
+    undecided = entropy > 0.8 * entropy.max()
+    assert roc_auc_score(undecided, adata.obs["scnode_ftle"]) > 0.85
