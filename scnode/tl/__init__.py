@@ -8,6 +8,7 @@ from ._ftle import ftle
 from ._jacobian import jacobian
 from ._map import map
 from ._perturb import perturb
+from ._screen import screen
 from ._stiffness import stiffness
 from ._trajectories import trajectories
 from ._transition_matrix import transition_matrix
@@ -22,6 +23,7 @@ __all__ = [
     "jacobian",
     "map",
     "perturb",
+    "screen",
     "stiffness",
     "trajectories",
     "transition_matrix",

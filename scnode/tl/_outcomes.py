@@ -62,11 +62,13 @@ def group_shares(latent: np.ndarray, terminal: np.ndarray, states: np.ndarray) -
     return member[nearest].mean(1).reshape(*states.shape[:-1], -1)
 
 
-def outcome_table(latent: np.ndarray, terminal: np.ndarray, control: np.ndarray, perturbed: np.ndarray) -> pd.DataFrame:
+def outcome_table(
+    latent: np.ndarray, terminal: np.ndarray, control: np.ndarray, perturbed: np.ndarray, *, corrected: bool = True
+) -> pd.DataFrame:
     """One row a fate: shares of both arms, log2 fold change with its bootstrap interval, q value, share off the data.
 
     Start cells and ensemble members are resampled together; the p value is the bootstrap's two-sided sign test, and q
-    values are Benjamini and Hochberg's over the fates.
+    values are Benjamini and Hochberg's over the fates, or p values still to be corrected over more tests.
     """
     import pandas as pd
     from scipy.stats import false_discovery_control
@@ -91,7 +93,8 @@ def outcome_table(latent: np.ndarray, terminal: np.ndarray, control: np.ndarray,
             }
         )
     table = pd.DataFrame(rows)
-    table["qvalue"] = false_discovery_control(table["qvalue"])
+    if corrected:
+        table["qvalue"] = false_discovery_control(table["qvalue"])
     return table
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scnode.model import LatentODE
-    from scnode.nn import Hold
+    from scnode.nn import PCA, Hold
 
 
 def perturb(
@@ -85,7 +85,7 @@ def perturb(
 
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
-    hold = _constraint(model, genes)
+    hold = constraint(model, genes)
     if mode not in ("hold", "initial"):
         raise ScnodeError(f"mode={mode!r} is unknown. Pass 'hold' or 'initial'.")
     horizon = 1.0 if t is None else float(t)
@@ -117,10 +117,9 @@ def perturb(
     return result if copy else None
 
 
-def _constraint(model: LatentODE, genes: Mapping[str, float]) -> Hold:
-    import torch
-
-    from scnode.nn import PCA, Hold
+def linear_decoder(model: LatentODE) -> PCA:
+    """The decoder, of which a gene's level is a plane of the latent space."""
+    from scnode.nn import PCA
 
     decoder = model.decoder
     if not isinstance(decoder, PCA):
@@ -128,6 +127,16 @@ def _constraint(model: LatentODE, genes: Mapping[str, float]) -> Hold:
             f"A gene is held on a plane of the latent space, and decoded by {decoder.name!r} its level is none. "
             "Fit with encoder='pca'."
         )
+    return decoder
+
+
+def constraint(model: LatentODE, genes: Mapping[str, float]) -> Hold:
+    """The planes of genes at their levels."""
+    import torch
+
+    from scnode.nn import Hold
+
+    decoder = linear_decoder(model)
     if not isinstance(genes, Mapping) or not genes:
         raise ScnodeError(f"genes={genes!r} names no gene. Pass {{'<gene>': 0.0}} for a knock-out.")
     columns = model.columns(genes)
