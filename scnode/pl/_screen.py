@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,8 +88,12 @@ def screen(
     ax.scatter(x, y, **options)
     ax.axhline(-np.log10(alpha), color="#999999", linewidth=0.8, linestyle="--")
     ax.axvline(0, color="#999999", linewidth=0.8)
+    taken: Counter[tuple[float, float]] = Counter()
     for gene, left, up in zip(table["gene"][:n_labels], x, y, strict=False):
-        ax.annotate(gene, (left, up), xytext=(3, 3), textcoords="offset points", fontsize="small")
+        # Effects and q values are bounded, so that strong genes share a place: their names stack below it.
+        place = (round(left, 1), round(up, 1))
+        ax.annotate(gene, (left, up), xytext=(4, 3 - 10 * taken[place]), textcoords="offset points", fontsize="small")
+        taken[place] += 1
     ax.set(xlabel="log2 fold change of the fate, gene held", ylabel="-log10 q")
     ax.spines[["top", "right"]].set_visible(False)
     return finish(ax, title=chosen if title is None else title, show=show, return_fig=return_fig)
