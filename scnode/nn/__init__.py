@@ -9,6 +9,7 @@ from ._likelihood import nb_log_likelihood, zinb_log_likelihood
 from ._linear_decoder import LinearDecoder
 from ._mlp_field import MLPField
 from ._pca import PCA
+from ._stoichiometric_field import StoichiometricField
 from ._vae import VAE
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Hold",
     "LinearDecoder",
     "MLPField",
+    "StoichiometricField",
     "nb_log_likelihood",
     "side_by_side",
     "zinb_log_likelihood",
