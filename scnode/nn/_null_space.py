@@ -51,17 +51,6 @@ def left_null_space(S: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(left[:, rank:].T)
 
 
-def write_sum(coefficients: Sequence[float], names: Sequence[str]) -> str:
-    """A linear combination as it is read: ``"A + 2 B - C"``."""
-    text = ""
-    for coefficient, name in zip(coefficients, names, strict=True):
-        if coefficient:
-            sign = ("-" if coefficient < 0 else "") if not text else (" - " if coefficient < 0 else " + ")
-            size = abs(coefficient)
-            text += sign + (name if size == 1 else f"{size:.4g} {name}")
-    return text or "0"
-
-
 def _moieties(rows: list[Row]) -> list[Row]:
     """Extreme semi-positive conserved quantities, fewest species first, by Farkas' elimination of the reactions."""
     n = len(rows)

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from scnode._errors import ScnodeError
 from scnode.nn._ensemble import check_networks, networks, new_networks, split, with_time
 from scnode.nn._field import Field
-from scnode.nn._null_space import left_null_space, whole_columns, write_sum
+from scnode.nn._null_space import left_null_space, whole_columns
 from scnode.nn._perceptron import perceptron_jacobian
+from scnode.nn._sums import write_sum
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

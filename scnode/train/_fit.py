@@ -16,6 +16,7 @@ import torch
 
 from scnode._errors import SolverError
 from scnode._settings import logger, settings
+from scnode.train._losses import SURROUNDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -88,6 +89,7 @@ def fit_field(
         # As far as there are examples: a nearer rim would have to answer for the states beyond it.
         reach=float(torch.linalg.vector_norm(taught - center, dim=1).max()),
     )
+    field.prepare(*_taught(tensors, train))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     data = CellData(tensors, train=train, validation=validation, batch_size=batch_size, generator=generator)
     stage = partial(_stage, field=field, data=data, options=trainer_options, local=examples.local)
@@ -125,6 +127,17 @@ def _tensors(
     }
     tensors = {name: torch.as_tensor(a, dtype=torch.float32) for name, a in arrays.items()}
     return tensors, order[n_validation:], order[:n_validation]
+
+
+def _taught(tensors: dict[str, torch.Tensor], train: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """States, velocities and weights (member, state) of the regression's loss."""
+    weight = tensors["weight"][train].T
+    around = torch.full_like(weight, SURROUNDINGS / len(train))
+    return (
+        torch.cat((tensors["latent"][train], tensors["outside"][train])),
+        torch.cat((tensors["velocity"][train], tensors["outside_velocity"][train])),
+        torch.cat((weight / weight.sum(1, keepdim=True), around), 1),
+    )
 
 
 def _time_course(examples: Examples, boot: np.ndarray) -> dict[str, np.ndarray]:
