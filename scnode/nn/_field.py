@@ -87,8 +87,10 @@ class Field(nn.Module):
         self.speed.copy_(speed)
         self.reach = reach
 
-    def prepare(self, states: Tensor, velocity: Tensor, weight: Tensor) -> None:
-        """Begin near velocities at states (cell, latent), of weights (member, cell), where no training is needed."""
+    def prepare(self, states: Tensor, velocity: Tensor, weight: Tensor) -> bool:
+        """Begin near velocities at states (cell, latent), of weights (member, cell), if a kind can; whether it did."""
+        del states, velocity, weight
+        return False
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         """Velocity of every member at its own states.

@@ -122,15 +122,16 @@ class PolynomialField(Field):
         self.origin.copy_(center if bool(self.support.all()) else torch.zeros_like(center))
         self._write(weight)
 
-    def prepare(self, states: Tensor, velocity: Tensor, weight: Tensor) -> None:
+    def prepare(self, states: Tensor, velocity: Tensor, weight: Tensor) -> bool:
         """Begin at the penalised least squares of each member, unless there is a start already."""
         if bool(self.weight.any()):
-            return
+            return False
         features = self.monomials((states - self.origin) / self.scale).double()
         target = (velocity / self.speed).double()
         with torch.no_grad():
             for own, w in zip(self.weight, weight.double(), strict=True):
                 own.copy_(ridge(features, target, w) * self.support)
+        return True
 
     def coefficients(self, names: Sequence[str] | None = None) -> Table:
         """Coefficients of the members' mean in the units of x, ``{"x": {"x y": -0.4, ...}, ...}``.
