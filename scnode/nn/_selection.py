@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from scnode._errors import ScnodeError
+from scnode.nn._weak_form import JITTER
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,13 +94,13 @@ def _ordinary(right: Tensor, left: Tensor) -> Tensor:
 
 
 def _generalised(right: Tensor, left: Tensor, covariances: list[Tensor], support: Tensor) -> Estimate:
-    normal, moment, square = _normal_equations(right, left, covariances, support)
+    normal, moment, square, n_equations = _normal_equations(right, left, covariances, support)
     size = normal.diagonal().sqrt().clamp_min(torch.finfo(normal.dtype).tiny)
     values, vectors = torch.linalg.eigh(normal / size[:, None] / size)
     kept = values > _DEPENDENT * values[-1]
     inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
     solution = inverse @ (moment / size)
-    left_over = (square - solution @ (moment / size)).clamp_min(0) / max(left.numel() - int(kept.sum()), 1)
+    left_over = (square - solution @ (moment / size)).clamp_min(0) / max(n_equations - int(kept.sum()), 1)
     errors = (left_over * inverse.diagonal()).clamp_min(0).sqrt()
     found, spread = (support.double().masked_scatter(support, x / size) for x in (solution, errors))
     return Estimate(found, spread, support, dependent=int((~kept).sum()))
@@ -107,15 +108,19 @@ def _generalised(right: Tensor, left: Tensor, covariances: list[Tensor], support
 
 def _normal_equations(
     right: Tensor, left: Tensor, covariances: list[Tensor], support: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the terms in the support, the equations of each trajectory whitened by their covariance."""
+) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Of the terms in the support, the equations of each trajectory whitened by their covariance, and their number."""
     monomial, state = support.nonzero(as_tuple=True)
     n_terms = len(state)
-    gram = right.new_zeros(n_terms + 1, n_terms + 1)
+    gram, n_equations = right.new_zeros(n_terms + 1, n_terms + 1), 0.0
     for features, wanted, covariance in zip(right, left, covariances, strict=True):
         design = right.new_zeros(*wanted.shape, n_terms)
         design[:, state, torch.arange(n_terms, device=state.device)] = features[:, monomial]
         both = torch.cat((design.flatten(0, 1), wanted.flatten()[:, None]), 1)
-        white = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), both, upper=False)
+        factor = torch.linalg.cholesky(covariance)
+        white = torch.linalg.solve_triangular(factor, both, upper=False)
         gram += white.T @ white
-    return gram[:-1, :-1], gram[:-1, -1], gram[-1, -1]
+        # Directions that are jitter alone hold no residual, and are no equations.
+        jitter = JITTER / (1 + JITTER) * covariance.diagonal().mean()
+        n_equations += len(covariance) - float(jitter * torch.cholesky_inverse(factor).diagonal().sum())
+    return gram[:-1, :-1], gram[:-1, -1], gram[-1, -1], n_equations

@@ -93,9 +93,10 @@ class StoichiometricField(Field):
         non_negative: bool = True,
     ) -> None:
         matrix = _matrix(S)
+        rows, columns = (S.index, S.columns) if hasattr(S, "columns") else (None, None)
         self._start(
-            _names(species, getattr(S, "index", None), matrix.shape[0], "species", "x"),
-            _names(reactions, getattr(S, "columns", None), matrix.shape[1], "reactions", "r"),
+            _names(rows if species is None else species, matrix.shape[0], "species", "x"),
+            _names(columns if reactions is None else reactions, matrix.shape[1], "reactions", "r"),
             n_members=n_members,
             generator=generator,
             hidden=hidden,
@@ -111,7 +112,7 @@ class StoichiometricField(Field):
         cls, n_latent: int, *, species: Sequence[str], reactions: Sequence[str], n_reactions: int, **sizes: Any
     ) -> Self:
         """A field without values, into which a state dict is loaded."""
-        names = _names(species, None, n_latent, "species", ""), _names(reactions, None, n_reactions, "reactions", "")
+        names = _names(species, n_latent, "species", ""), _names(reactions, n_reactions, "reactions", "")
         field = cls.__new__(cls)
         field._start(*names, **sizes)
         return field
@@ -162,7 +163,7 @@ class StoichiometricField(Field):
 
     def conserved_names(self, species: Iterable[str] | None = None) -> list[str]:
         """Conserved quantities as sums of the species, ``"A + 2 B"``; by default under the field's own names."""
-        names = _names(self.species if species is None else list(species), None, self.n_latent, "species", "")
+        names = _names(self.species if species is None else species, self.n_latent, "species", "")
         return [write_sum(w, names) for w in self.conserved.tolist()]
 
     def rates(self, t: Tensor, y: Tensor) -> Tensor:
@@ -218,10 +219,9 @@ def _matrix(S: Any) -> np.ndarray:
     return matrix if whole is None else whole
 
 
-def _names(given: Sequence[Any] | None, own: Any, n: int, what: str, letter: str) -> list[str]:
-    """Names as given, else those that S brings, else numbered ones; as many as there are, each once."""
-    source = given if given is not None else own
-    names = [f"{letter}{i}" for i in range(n)] if source is None else [str(name) for name in source]
+def _names(given: Iterable[Any] | None, n: int, what: str, letter: str) -> list[str]:
+    """Names as given, else numbered ones; as many as there are, each once."""
+    names = [f"{letter}{i}" for i in range(n)] if given is None else [str(name) for name in given]
     if len(names) != n:
         raise ScnodeError(f"{len(names)} {what} are named and S has {n}. Pass {what}= with {n} names.")
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -24,6 +24,9 @@ _POWER = 4
 _NOISE_FLOOR = 1e-9
 """Of the states' size: what is computed is not known better."""
 
+JITTER = 1e-10
+"""Of the mean variance of a residual, added to all: overlapping windows are nearly dependent."""
+
 
 @dataclass(frozen=True)
 class WeakForm:
@@ -68,8 +71,7 @@ class WeakForm:
         )
         moved = (moved * self.noise).flatten(2).flatten(0, 1)
         found = moved @ moved.T
-        # Overlapping windows are nearly dependent.
-        return found + 1e-10 * found.diagonal().mean() * torch.eye(len(found), dtype=found.dtype, device=found.device)
+        return found + JITTER * found.diagonal().mean() * torch.eye(len(found), dtype=found.dtype, device=found.device)
 
 
 def weak_form(ts: Tensor, ys: Tensor, *, window: int | None) -> WeakForm:

@@ -66,8 +66,8 @@ def report_conserved(model: LatentODE, states: Tensor) -> dict[str, Any]:
         "name": np.array(field.conserved_names(), dtype=str),
         "species": np.array(field.species, dtype=str),
         "coefficients": basis.numpy(),
-        "mean": of_cells.mean(0).numpy(),
-        "spread": of_cells.std(0).numpy(),
+        "mean": of_cells.numpy().mean(0),
+        "spread": of_cells.numpy().std(0, ddof=1),
         "drift": drift.numpy(),
     }
     return {"conserved": conserved}
