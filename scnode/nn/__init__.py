@@ -9,6 +9,8 @@ from ._likelihood import nb_log_likelihood, zinb_log_likelihood
 from ._linear_decoder import LinearDecoder
 from ._mlp_field import MLPField
 from ._pca import PCA
+from ._polynomial_field import PolynomialField
+from ._stoichiometric_field import StoichiometricField
 from ._vae import VAE
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "Hold",
     "LinearDecoder",
     "MLPField",
+    "PolynomialField",
+    "StoichiometricField",
     "nb_log_likelihood",
     "side_by_side",
     "zinb_log_likelihood",

@@ -21,7 +21,8 @@ class Field(nn.Module):
 
     Beyond a distance R of :math:`\mu`, set by :meth:`set_scales`, :math:`g` would extrapolate without bound. There the
     field is that of the nearest state within reach, :math:`p(x) = \mu + R\,(x - \mu)/\|x - \mu\|`, and a pull back to
-    it: :math:`f(p(x)) - (s_v/s_x)\,(x - p(x))`, so that no trajectory leaves for good.
+    it: :math:`f(p(x)) - (s_v/s_x)\,(x - p(x))`, so that no trajectory leaves for good. A kind that must not leave some
+    subspace takes its part of the pull in :meth:`allowed`.
 
     A field of one member is called as ``field(t, y)`` on states (cell, latent), as solvers take it. A kind of field
     says what :math:`g` is in :meth:`scaled` and, where it has a closed form, its Jacobian in :meth:`scaled_jacobian`.
@@ -75,12 +76,21 @@ class Field(nn.Module):
         at = t.to(z).expand(len(z), 1)
         return torch.func.vmap(torch.func.jacrev(mean))(z, at)
 
+    def allowed(self, direction: Tensor) -> Tensor:
+        """The part of directions (..., latent) in which the field may move a state at all."""
+        return direction
+
     def set_scales(self, *, center: Tensor, scale: Tensor, speed: Tensor, reach: float = math.inf) -> None:
         """Fix the centre and scale of the states, the scale of the velocities, and how far :math:`g` is asked."""
         self.center.copy_(center)
         self.scale.copy_(scale)
         self.speed.copy_(speed)
         self.reach = reach
+
+    def prepare(self, states: Tensor, velocity: Tensor, weight: Tensor) -> bool:
+        """Begin near velocities at states (cell, latent), of weights (member, cell), if a kind can; whether it did."""
+        del states, velocity, weight
+        return False
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         """Velocity of every member at its own states.
@@ -110,7 +120,7 @@ class Field(nn.Module):
         if self.reach == math.inf:
             return self.speed * self.scaled(t, self._scaled_states(y))
         within = self._within(y)
-        return self.speed * self.scaled(t, self._scaled_states(within)) - self._pull * (y - within)
+        return self.speed * self.scaled(t, self._scaled_states(within)) - self._pull * self.allowed(y - within)
 
     def members(self, t: Tensor, y: Tensor) -> Tensor:
         """Velocity of every member at the same states (cell, latent); returns (member, cell, latent)."""
@@ -141,7 +151,7 @@ class Field(nn.Module):
             return total
         same = torch.eye(self.n_latent, dtype=y.dtype, device=y.device)
         turned = self._within_jacobian(y, same)
-        return total @ turned - self._pull * (same - turned)
+        return total @ turned - self._pull * self.allowed((same - turned).mT).mT
 
     @property
     def _pull(self) -> Tensor:

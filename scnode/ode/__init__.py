@@ -1,5 +1,6 @@
 """Integrate initial value problems in pure torch, differentiate and measure them: no cells, no AnnData."""
 
+from ._fit_trajectories import TrajectoryFit, fit_trajectories
 from ._fixed_points import FixedPoints, fixed_points
 from ._ftle import ftle
 from ._gronwall import GronwallBound, gronwall_bound
@@ -23,8 +24,10 @@ __all__ = [
     "Stats",
     "Status",
     "StiffnessReport",
+    "TrajectoryFit",
     "divergence",
     "eigenvalues",
+    "fit_trajectories",
     "fixed_points",
     "ftle",
     "gradient_report",

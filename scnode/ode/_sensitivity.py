@@ -48,7 +48,11 @@ class Tangents:
         self._carry(event, y, slope)
 
     def sensitivity(self) -> Tensor:
-        """All derivatives, shape (batch, time, state, input)."""
+        """All derivatives, shape (batch, time, state, input); one that did not arrive keeps those of its last state."""
+        reached = torch.zeros(len(self.y), self.clock.n_times, dtype=torch.bool, device=self.y.device)
+        reached[torch.cat(self.output.rows), torch.cat(self.output.index)] = True
+        rows, index = (~reached).nonzero(as_tuple=True)
+        self.output.add(rows, index, self.y[rows].flatten(1))
         flat = self.output.assemble()
         return flat.reshape(*flat.shape[:2], -1, self.n_inputs)
 

@@ -10,6 +10,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode.metrics import cosine
 from scnode.tl._map import place
+from scnode.tl._species import report_conserved
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -48,6 +49,7 @@ def annotate(
             "cells, or lower lr=."
         )
     agreement = _agreement(gathered, velocity.numpy(), seen)
+    conserved = report_conserved(model, states)
     adata.obsm[keys.latent] = states.numpy()
     adata.obsm[keys.velocity] = velocity.numpy()
     adata.obs[keys.time] = gathered.clock if snapshots is None else snapshots.clock
@@ -65,6 +67,7 @@ def annotate(
             "clock": gathered.clock_report,
             **({} if snapshots is None else {"time_unit": _time_unit(snapshots)}),
             **space.report,
+            **conserved,
         },
         "model": model.to_arrays(),
         "version": __version__,

@@ -11,6 +11,8 @@ from scnode._errors import ScnodeError
 from scnode._validation import near
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from scnode.data import Snapshots
     from scnode.model import LatentODE
     from scnode.nn import Field
@@ -18,14 +20,22 @@ if TYPE_CHECKING:
     from scnode.tl._space import FitSpace
 
 
-def check_field(field: str | Field) -> None:
-    """Refuse what is no kind of field."""
-    from scnode.nn import FIELDS, Field
+def check_field(field: str | Field, adata: AnnData, use_rep: str | None) -> None:
+    """Refuse what is no kind of field, and reactions where the states are not their species."""
+    from scnode.nn import FIELDS, Field, StoichiometricField
+    from scnode.tl._species import check_species
 
     if not isinstance(field, Field) and field not in FIELDS:
         raise ScnodeError(
             f"field={field!r} is unknown. {near(str(field), FIELDS)} Pass one of {sorted(FIELDS)} or a scnode.nn.Field."
         )
+    if field == StoichiometricField.name:
+        raise ScnodeError(
+            "field='stoichiometric' does not say which reactions there are. Pass "
+            "field=scnode.nn.StoichiometricField(scnode.pp.stoichiometry(reactions))."
+        )
+    if isinstance(field, StoichiometricField):
+        check_species(field, adata, use_rep)
 
 
 def new_model(space: FitSpace, field: str | Field, n_members: int, rng: np.random.Generator) -> LatentODE:

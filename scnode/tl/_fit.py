@@ -137,7 +137,10 @@ def fit(
         ``"path"`` or ``"cycle"``, and from velocities alone the shares of their flow that a `potential` and one
         `winding` beyond it explain, and the share of cells `turning` along), with `time_key` the `time_unit` (`key`,
         `unit`, `origin` and `span` of the clock, times `kept`), and with `decoder` its `name` and
-        `explained_variance`.
+        `explained_variance`; of a :class:`scnode.nn.StoichiometricField` also `conserved`, arrays with an entry for
+        each conserved quantity: its `name`, `coefficients` of the `species`, `mean` and `spread` (standard deviation)
+        over the cells, and `drift`, the most that it changes along solves from up to 500 cells over one unit of the
+        clock.
 
     Raises
     ------
@@ -158,7 +161,7 @@ def fit(
     from scnode.tl._learned import Training
     from scnode.tl._space import build_space
 
-    check_field(field)
+    check_field(field, adata, use_rep)
     _check_options(noise=noise, n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
     check_cells(adata)
     snapshots = _snapshots(adata, time_key, holdout, batch_key)

@@ -10,17 +10,20 @@ import torch
 
 
 class BestState(L.Callback):
-    """Restore the weights with the lowest validation loss, also after an interruption; record every epoch."""
+    """Restore the weights with the lowest validation loss, also after an interruption; record every epoch.
 
-    def __init__(self, stage: str) -> None:
-        self.stage = stage
+    With `counts_start` those before the first epoch count as well, as the rehearsal of the validation finds them.
+    """
+
+    def __init__(self, stage: str, *, counts_start: bool = False) -> None:
+        self.stage, self.counts_start = stage, counts_start
         self.loss = float("inf")
         self.state: dict[str, Any] | None = None
         self.history: list[dict[str, Any]] = []
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compare with the best so far."""
-        if trainer.sanity_checking:
+        if trainer.sanity_checking and not self.counts_start:
             return
         loss = float(trainer.callback_metrics["validation_loss"])
         if loss < self.loss:

@@ -16,6 +16,7 @@ import torch
 
 from scnode._errors import SolverError
 from scnode._settings import logger, settings
+from scnode.train._losses import SURROUNDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # then the fit proper.
 _POLISH, _POLISH_SNAPSHOTS = (0.125, 0.2), (0.35, 1.0)
 _PATIENCE = 15
+_PREPARED = 0.1
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,15 @@ def fit_field(
         # As far as there are examples: a nearer rim would have to answer for the states beyond it.
         reach=float(torch.linalg.vector_norm(taught - center, dim=1).max()),
     )
+    prepared = field.prepare(*_taught(tensors, train))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     data = CellData(tensors, train=train, validation=validation, batch_size=batch_size, generator=generator)
-    stage = partial(_stage, field=field, data=data, options=trainer_options, local=examples.local)
-    history, interrupted = stage("regression", max_epochs=max_epochs, lr=lr)
+    stage = partial(
+        _stage, field=field, data=data, options=trainer_options, local=examples.local, counts_start=prepared
+    )
+    # Full steps would first lead away from a start that is the least of nearly the same loss.
+    pace = _PREPARED if prepared else 1.0
+    history, interrupted = stage("regression", max_epochs=max_epochs, lr=pace * lr)
     if interrupted:
         return history
     regressed = copy.deepcopy(field.state_dict())
@@ -127,6 +134,17 @@ def _tensors(
     return tensors, order[n_validation:], order[:n_validation]
 
 
+def _taught(tensors: dict[str, torch.Tensor], train: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """States, velocities and weights (member, state) of the regression's loss."""
+    weight = tensors["weight"][train].T
+    around = torch.full_like(weight, SURROUNDINGS / len(train))
+    return (
+        torch.cat((tensors["latent"][train], tensors["outside"][train])),
+        torch.cat((tensors["velocity"][train], tensors["outside_velocity"][train])),
+        torch.cat((weight / weight.sum(1, keepdim=True), around), 1),
+    )
+
+
 def _time_course(examples: Examples, boot: np.ndarray) -> dict[str, np.ndarray]:
     """Of every cell its snapshot, the time until the next one, its weight in its snapshot, and a state on the way."""
     if examples.snapshot is None or examples.snapshot_times is None:
@@ -149,13 +167,14 @@ def _stage(
     lr: float,
     options: Mapping[str, Any],
     local: float,
+    counts_start: bool = False,
     solve_options: dict[str, object] | None = None,
 ) -> tuple[list[dict[str, Any]], bool]:
     """Fit the field, and return the history and whether the user interrupted."""
     from scnode.train._module import FieldModule
 
     module = FieldModule(field, lr=lr, local=local, solve_options=solve_options)
-    found = run_stage(module, data, stage=stage, max_epochs=max_epochs, options=options)
+    found = run_stage(module, data, stage=stage, max_epochs=max_epochs, options=options, counts_start=counts_start)
     if module.skipped:
         logger.warning("%d steps of the %s had no finite gradient and were left out: lower lr=.", module.skipped, stage)
     field.cpu()
@@ -170,6 +189,7 @@ def run_stage(
     max_epochs: int,
     options: Mapping[str, Any],
     patience: int = _PATIENCE,
+    counts_start: bool = False,
     min_gain: float = 0.0,
 ) -> tuple[list[dict[str, Any]], bool]:
     """Train a module, keep its best state, and return the history and whether the user interrupted."""
@@ -177,7 +197,7 @@ def run_stage(
 
     from scnode.train._callbacks import BestState
 
-    best = BestState(stage)
+    best = BestState(stage, counts_start=counts_start)
     stop = L.pytorch.callbacks.EarlyStopping("validation_loss", patience=patience, min_delta=min_gain)
     given = dict(options)
     callbacks = [best, stop, *given.pop("callbacks", [])]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 # Enough to bring trajectories back to the cells; more would cost accuracy among them.
-_RETURN = 0.1
+SURROUNDINGS = 0.1
 _STEPS = 16
 
 
@@ -51,7 +51,7 @@ class LossTerms:
     @property
     def total(self) -> Tensor:
         """Weighted sum of the terms."""
-        total = self.local * self.regression + _RETURN * self.surroundings
+        total = self.local * self.regression + SURROUNDINGS * self.surroundings
         for weight, term in ((1.0, self.bridge), (self.local, self.path), (1.0, self.snapshots)):
             if term is not None:
                 total = total + weight * term

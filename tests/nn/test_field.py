@@ -95,4 +95,4 @@ def test_sizes_are_at_least_one(sizes):
 
 
 def test_kinds_are_known_by_their_names():
-    assert all(kind.name == name for name, kind in nn.FIELDS.items())
+    assert all(getattr(kind, "__self__", kind).name == name for name, kind in nn.FIELDS.items())

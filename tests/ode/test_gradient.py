@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from scnode import ode
+from scnode import SolverError, ode
 
 DOUBLE = torch.float64
 EXACT = ["backprop", "checkpointed", "forward"]
@@ -212,3 +212,18 @@ def test_a_cuda_device_gives_the_same(network, solver, gradient):
         found.append([ys.detach().cpu(), *(grad.cpu() for grad in grads)])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-6, atol=1e-8)
+
+
+def test_sensitivities_of_a_trajectory_that_does_not_arrive_are_those_of_where_it_stays():
+    k = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    y0 = torch.tensor([[0.1], [3.0]], dtype=torch.float64)
+    ts = torch.linspace(0, 1, 5, dtype=torch.float64)
+    options = {"gradient": "forward", "solver": "tsit5"}
+    found = ode.solve(lambda t, y: k * y**2, y0, ts, on_failure="return", **options)
+    assert found.status.tolist() == [0, found.status[1].item()]
+    assert found.status[1] > 0
+    alone = ode.solve(lambda t, y: k * y**2, y0[:1], ts, **options)
+    torch.testing.assert_close(found.sensitivity[:1], alone.sensitivity)
+    assert torch.equal(found.sensitivity[1, 2:], found.sensitivity[1, 2:3].expand(3, -1, -1))
+    with pytest.raises(SolverError, match="did not arrive"):
+        ode.solve(lambda t, y: k * y**2, y0, ts, **options)
