@@ -1,22 +1,30 @@
 """Integrate initial value problems in pure torch, differentiate and measure them: no cells, no AnnData."""
 
+from ._brownian import BrownianPath, Increment
 from ._fixed_points import FixedPoints, fixed_points
 from ._ftle import ftle
 from ._gronwall import GronwallBound, gronwall_bound
 from ._measure import divergence, eigenvalues, jacobian, log_norm, spectral_norm
 from ._pilot import StiffnessReport
 from ._report import GradientReport, GradientRow, gradient_report
+from ._sde_solution import SDESolution, SDEStats
 from ._solution import Solution, Stats, Status
 from ._solve import GRADIENTS, SOLVERS, solve
+from ._solve_sde import SDE_SOLVERS, solve_sde
 from ._stiffness import stiffness_ratio
 
 __all__ = [
     "GRADIENTS",
+    "SDE_SOLVERS",
     "SOLVERS",
+    "BrownianPath",
     "FixedPoints",
     "GradientReport",
     "GradientRow",
     "GronwallBound",
+    "Increment",
+    "SDESolution",
+    "SDEStats",
     "Solution",
     "Stats",
     "Status",
@@ -30,6 +38,7 @@ __all__ = [
     "jacobian",
     "log_norm",
     "solve",
+    "solve_sde",
     "spectral_norm",
     "stiffness_ratio",
 ]
