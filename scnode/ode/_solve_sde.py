@@ -206,7 +206,11 @@ class _Walk:
             at = start.s[row : row + 1] if start.s.ndim else start.s
             for name, part in (("drift", self.drift(at, one, start.rows[:1])), ("diffusion", self.spread(at, one))):
                 if not bool(torch.isfinite(part).all()):
-                    return f"The {name} is not finite at {where}. Mend it at these states, or drop those cells."
+                    return (
+                        f"The {name} is not finite at {where}, at a state of size {float(one.abs().max()):.3g}. Mend it "
+                        "at these states, drop those cells or, if steps led too far, pass a smaller step= or "
+                        "solver='implicit_euler'."
+                    )
         size = float(start.h.max())
         return (
             f"A step of {size:.3g} overflows at {where}. Pass a smaller step=, or solver='implicit_euler' where the "

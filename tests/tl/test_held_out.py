@@ -20,7 +20,7 @@ def moving():
     return ad.AnnData(obs=pd.DataFrame(index=[f"c{i}" for i in range(len(DAYS))]), obsm={"X_scnode": latent})
 
 
-def flow(fitted, states, days, pace=1.0):
+def flow(fitted, states, days, rng=None, *, pace=1.0):
     return np.stack([states + pace * (day - days[0]) * SHIFT for day in days])
 
 
@@ -68,13 +68,13 @@ def test_the_largest_size_holds_for_the_plan_too(moving):
 
 
 def test_without_a_field_the_prediction_is_the_interpolation(moving, monkeypatch):
-    monkeypatch.setattr(_held_out, "_flow", lambda fitted, states, days: flow(fitted, states, days, pace=0.0))
+    monkeypatch.setattr(_held_out, "_flow", lambda fitted, states, days, rng: flow(fitted, states, days, pace=0.0))
     still = held_out(moving, 3.0)
     np.testing.assert_array_equal(still.smoothed.states, still.interpolated.states)
 
 
 def test_what_the_flow_misses_at_the_next_time_is_made_good_in_proportion(moving, monkeypatch):
-    monkeypatch.setattr(_held_out, "_flow", lambda fitted, states, days: flow(fitted, states, days, pace=0.5))
+    monkeypatch.setattr(_held_out, "_flow", lambda fitted, states, days, rng: flow(fitted, states, days, pace=0.5))
     slow = held_out(moving, 3.0)
     np.testing.assert_allclose(slow.moved.mean(0), 2 * SHIFT, atol=0.05)
     np.testing.assert_allclose(
