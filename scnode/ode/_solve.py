@@ -82,9 +82,9 @@ def solve(
         ``"auto"`` measures stiffness on a short pilot trajectory of up to eight cells (where the Jacobian is in
         closed form, or the states are few) and returns what it saw as `stiffness`. It starts with tsit5, or with
         rodas5p if most of these cells are stiff, and then hands each trajectory over while it is, and back.
-        Explicit: ``"euler"``, ``"midpoint"``, ``"ralston"``, ``"rk4"`` (fixed steps), ``"dopri5"``, ``"tsit5"``. Implicit:
-        ``"rodas5p"``, ``"radau5"``. Those of torchdiffeq are ``"torchdiffeq:dopri8"`` and so on; they know neither
-        `control` nor `on_failure`, and their error is the root mean square over the batch.
+        Explicit: ``"euler"``, ``"midpoint"``, ``"ralston"``, ``"rk4"`` (fixed steps), ``"dopri5"``, ``"tsit5"``.
+        Implicit: ``"rodas5p"``, ``"radau5"``. Those of torchdiffeq are ``"torchdiffeq:dopri8"`` and so on; they know
+        neither `control` nor `on_failure`, and their error is the root mean square over the batch.
     gradient
         ``"backprop"`` keeps every operation and gives derivatives of any order. ``"checkpointed"`` gives the same
         gradient and keeps few states only. ``"adjoint"`` integrates the adjoint equation along the stored solution,

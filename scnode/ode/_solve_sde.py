@@ -119,11 +119,15 @@ def solve_sde(
     spread = Spread(diffusion, system)
     rows = y0.repeat_interleave(n_samples, 0)
     scheme = SCHEMES[solver]
-    like = _noise_like(spread(clock.fixed[..., 0], rows), rows, scheme, solver)
+    first = _first_values(system, spread, clock, rows)
+    like = _noise_like(first[1], rows, scheme, solver)
     source = _source(brownian, generator, like, clock)
     longest = float((clock.fixed[..., -1] - clock.fixed[..., 0]).max()) / _LEAST_STEPS if step is None else step
     walk = _Walk(system, spread, scheme, clock, n_samples, raises=on_failure == "raise")
-    states = walk.run(rows, source, longest)
+    # An implicit step differentiates, which must not leave a graph where nobody asks for one.
+    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in (y0, ts, *first))
+    with torch.set_grad_enabled(wanted):
+        states = walk.run(rows, source, longest)
     shape = (len(y0), n_samples)
     stats = SDEStats(walk.n_steps.reshape(shape), system.n_calls, spread.n_calls, walk.largest)
     return SDESolution(ts, states.reshape(*shape, *states.shape[1:]), stats, walk.status.reshape(shape))
@@ -207,8 +211,8 @@ class _Walk:
             for name, part in (("drift", self.drift(at, one, start.rows[:1])), ("diffusion", self.spread(at, one))):
                 if not bool(torch.isfinite(part).all()):
                     return (
-                        f"The {name} is not finite at {where}, at a state of size {float(one.abs().max()):.3g}. Mend it "
-                        "at these states, drop those cells or, if steps led too far, pass a smaller step= or "
+                        f"The {name} is not finite at {where}, at a state of size {float(one.abs().max()):.3g}. Mend "
+                        "it at these states, drop those cells or, if steps led too far, pass a smaller step= or "
                         "solver='implicit_euler'."
                     )
         size = float(start.h.max())
@@ -216,6 +220,15 @@ class _Walk:
             f"A step of {size:.3g} overflows at {where}. Pass a smaller step=, or solver='implicit_euler' where the "
             "drift is stiff."
         )
+
+
+def _first_values(drift: FieldSystem, spread: Spread, clock: Clock, y0: Tensor) -> tuple[Tensor, Tensor]:
+    """Drift and diffusion at the start, of the precision of the states."""
+    s = clock.fixed[..., 0]
+    slope = drift(s, y0, torch.arange(len(y0), device=y0.device))
+    if slope.dtype != y0.dtype:
+        raise SolverError(f"The drift returned {slope.dtype} for states of {y0.dtype}. Let them agree.")
+    return slope, spread(s, y0)
 
 
 def _noise_like(value: Tensor, y0: Tensor, scheme: Scheme, solver: str) -> Tensor:

@@ -100,9 +100,10 @@ def fit(
         Kind of field, a key of :data:`scnode.nn.FIELDS`, or a :class:`scnode.nn.Field` to start from, whose own
         ensemble then counts.
     noise
-        Fit a diffusion :class:`scnode.nn.Diffusion` as well, :math:`dz = f(z)\,dt + G(z)\,dW`. Its level is that of short
-        walks over smoothed states, not the cells' own noise, which snapshots do not determine: see the user guide.
-        The drift is that of ``noise=False``, except that snapshots, if there are any, are then fitted with the noise.
+        Fit a diffusion :class:`scnode.nn.Diffusion` as well, :math:`dz = f(z)\,dt + G(z)\,dW`. Its level is that of
+        short walks over smoothed states, not the cells' own noise, which snapshots do not determine: see the user
+        guide. The drift is that of ``noise=False``, except that snapshots, where there are such, are then fitted with
+        the noise.
     n_members
         Size of the bootstrap ensemble.
     solver, gradient, rtol, atol
@@ -131,8 +132,8 @@ def fit(
         ``obs["scnode_time"]`` the clock (0 to 1 over the cells or times that the fit has seen; where velocities alone
         set it and go round, the phase on their cycle, in [0, 1) from where cells are sparsest in phase, and its unit
         is one period),
-        ``obs["scnode_velocity_sd"]`` the ensemble's root mean square deviation, with `noise` ``obs["scnode_diffusion"]``
-        the root mean square of :math:`G` over the latent coordinates,
+        ``obs["scnode_velocity_sd"]`` the ensemble's root mean square deviation,
+        ``obs["scnode_diffusion"]`` with `noise` the root mean square of :math:`G` over the latent coordinates,
         ``obs["scnode_agreement_<source>"]`` the cosine of each source with the fitted velocity, and ``uns["scnode"]``
         with `params`, `history`, `report`, `model` and `version`. The report holds `evidence`, the `share` of each
         source in the mix, the `agreement` of each pair of sources (``"time|velocity"``) and of each with the fit
@@ -141,8 +142,8 @@ def fit(
         `winding` beyond it explain, and the share of cells `turning` along), with `time_key` the `time_unit` (`key`,
         `unit`, `origin` and `span` of the clock, times `kept`), with `noise` its `level` (mean of
         ``obs["scnode_diffusion"]``), the median `peclet` number
-        :math:`\|f\|^2 \tau / \mathrm{tr}\,G G^\top` with :math:`\tau` the unit of the clock, and what it is `fitted_to`,
-        and with `decoder` its `name` and `explained_variance`.
+        :math:`\|f\|^2 \tau / \mathrm{tr}\,G G^\top` with :math:`\tau` the unit of the clock, and what it is
+        `fitted_to`, and with `decoder` its `name` and `explained_variance`.
 
     Raises
     ------

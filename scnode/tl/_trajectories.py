@@ -92,8 +92,9 @@ def trajectories(
     with torch.no_grad():
         if noisy:
             generator = torch.Generator().manual_seed(int(np.random.default_rng(rng).integers(2**62)))
-            options = {"solver": solver or "srk2", "step": length / _STEPS, "generator": generator}
-            paths = model.sample(states, ts, n_samples=n_samples, **options)
+            paths = model.sample(
+                states, ts, n_samples=n_samples, generator=generator, solver=solver or "srk2", step=length / _STEPS
+            )
         else:
             paths = model.flow(states, ts, members=n_samples > 1, solver=solver or "auto")[:, :n_samples]
     result = adata.copy() if copy else adata

@@ -135,11 +135,11 @@ def snapshot_loss(
     options = _bounded(solve_options, window[moving])
     ys = ode.solve(side_by_side(field, m), states[moving].repeat(1, m), window[moving], **options).ys
     arrived = ys[:, -1].unflatten(1, (m, -1)).transpose(0, 1)
-    return paired_energy(field, arrived, snapshot, moving, states, weight)
+    return paired_energy(field, arrived, snapshot, states, moving=moving, weight=weight)
 
 
 def paired_energy(
-    field: Field, arrived: Tensor, snapshot: Tensor, moving: Tensor, states: Tensor, weight: Tensor
+    field: Field, arrived: Tensor, snapshot: Tensor, states: Tensor, *, moving: Tensor, weight: Tensor
 ) -> Tensor:
     """Mean energy distance of what arrived (member, moving cell, latent) from the cells of the next snapshot."""
     m = len(arrived)

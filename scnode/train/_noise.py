@@ -80,7 +80,7 @@ class NoiseModule(FieldModule):
             batch["snapshot"],
             batch["window"],
             batch["latent"],
-            batch["boot"].T,
+            weight=batch["boot"].T,
             generator=generator,
         )
 
@@ -122,8 +122,8 @@ def noisy_snapshot_loss(
     snapshot: Tensor,
     window: Tensor,
     states: Tensor,
-    weight: Tensor,
     *,
+    weight: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
     """As :func:`scnode.train._losses.snapshot_loss`, each cell carried by drift and noise of its own."""
@@ -141,7 +141,7 @@ def noisy_snapshot_loss(
         on_failure="return",
     )
     arrived = found.ys[:, 0, -1].unflatten(1, (m, -1)).transpose(0, 1)
-    return paired_energy(field, arrived, snapshot, moving, states, weight)
+    return paired_energy(field, arrived, snapshot, states, moving=moving, weight=weight)
 
 
 def strays(field: Field, paths: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:

@@ -87,7 +87,9 @@ def test_a_finer_solve_follows_the_same_path():
     ]
     coarse, fine = ((end - ends[2]).norm(dim=1).mean() for end in ends[:2])
     assert 1.5 < coarse / fine < 3
-    other = ode.solve_sde(drift, diffusion, y0, UNIT, step=0.1, solver="euler_maruyama", generator=seeded(6)).ys[:, 0, -1]
+    other = ode.solve_sde(drift, diffusion, y0, UNIT, step=0.1, solver="euler_maruyama", generator=seeded(6)).ys[
+        :, 0, -1
+    ]
     assert (other - ends[2]).norm(dim=1).mean() > 5 * coarse
 
 
@@ -144,6 +146,16 @@ def test_gradients_agree_with_differences_along_fixed_noise(solver):
             assert gradient.reshape(-1)[i].item() == pytest.approx((sides[0] - sides[1]) / 2e-5, rel=1e-6, abs=1e-7)
 
 
+@pytest.mark.parametrize("solver", ode.SDE_SOLVERS)
+def test_there_is_a_graph_only_where_one_is_asked_for(solver):
+    y0 = torch.ones(2, 3, dtype=DOUBLE)
+    assert not ode.solve_sde(drift, diffusion, y0, UNIT, solver=solver).ys.requires_grad
+    strength = torch.tensor(0.3, dtype=DOUBLE, requires_grad=True)
+    assert ode.solve_sde(drift, lambda t, y: strength, y0, UNIT, solver=solver).ys.requires_grad
+    with torch.no_grad():
+        assert not ode.solve_sde(drift, lambda t, y: strength, y0, UNIT, solver=solver).ys.requires_grad
+
+
 def explode(t, y):
     """Infinite in a finite time, but not from below."""
     return torch.where(y > 0, y**3, -y)
@@ -151,7 +163,9 @@ def explode(t, y):
 
 def test_a_trajectory_that_breaks_off_names_time_cell_and_remedy():
     y0 = torch.tensor([[-1.0], [2.0]], dtype=DOUBLE)
-    with pytest.raises(SolverError, match=r"at t=0\.\d+ in 2 of 4 trajectories \(first: cell 1, sample 0\).*smaller step="):
+    with pytest.raises(
+        SolverError, match=r"at t=0\.\d+ in 2 of 4 trajectories \(first: cell 1, sample 0\).*smaller step="
+    ):
         ode.solve_sde(explode, None, y0, UNIT, step=0.05, n_samples=2)
     huge = torch.tensor([[1e200]], dtype=DOUBLE)
     with pytest.raises(SolverError, match=r"A step of 0\.5 overflows at t=0 in 1 of 1 .*solver='implicit_euler'"):
@@ -194,6 +208,7 @@ def test_a_diffusion_that_cannot_be_is_told(broken, fix):
         ({"solver": "euler"}, "'euler_maruyama'"),
         ({"ts": torch.tensor([1.0, 0.0])}, "noise has no way back"),
         ({"ts": torch.tensor([[0.0, 0.0], [0.0, 1.0]])}, "increase strictly"),
+        ({"y0": torch.ones(2, 2, dtype=torch.int64)}, "pass floats"),
         ({"step": 0.0}, "must be positive"),
         ({"n_samples": 0}, "at least 1"),
         ({"brownian": ode.BrownianPath(3, 2)}, r"Pass BrownianPath\(2, 2\)"),
@@ -208,5 +223,5 @@ def test_bad_options_name_the_mending_call(options, fix):
 
 
 def test_a_drift_that_is_not_finite_is_told_from_a_long_step():
-    with pytest.raises(SolverError, match="The drift is not finite at t=0.5 in 1 of 1"):
+    with pytest.raises(SolverError, match=r"The drift is not finite at t=0\.5 in 1 of 1"):
         ode.solve_sde(lambda t, y: y / (t < 0.5), None, torch.ones(1, 1), torch.tensor([0.0, 1.0]), step=0.25)
