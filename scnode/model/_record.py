@@ -63,7 +63,9 @@ def read_record(stored: dict[str, Any]) -> tuple[Field, Encoder | None, Diffusio
             raise ScnodeError(f"Model format {config['format']} is none of {_READABLE}. {_REFIT}")
         config["encoder"] = _encoder_config(config)
         _check(config, arrays)
-        parts = _parts(config)
+        # New modules draw weights, which are overwritten: the global seed must not notice.
+        with torch.random.fork_rng(devices=[]):
+            parts = _parts(config)
         for part, module in parts.items():
             _load(module, arrays, f"{part}.")
     except (KeyError, TypeError, AttributeError, RuntimeError, json.JSONDecodeError) as error:
