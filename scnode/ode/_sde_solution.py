@@ -42,7 +42,7 @@ class SDESolution:
     stats
         Counts of steps and calls.
     status
-        One :class:`Status` per trajectory, shape (batch, sample).
+        One :class:`scnode.ode.Status` per trajectory, shape (batch, sample).
     """
 
     ts: Tensor

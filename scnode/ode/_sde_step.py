@@ -29,13 +29,17 @@ class Spread:
         Called as ``diffusion(t, y)``; None for no noise.
     clock
         Turns the time of a step into what the caller is given.
+    n_samples
+        Trajectories of each cell, side by side.
     """
 
-    def __init__(self, diffusion: Callable[[Tensor, Tensor], Tensor] | None, clock: FieldSystem) -> None:
-        self.diffusion, self.clock = diffusion, clock
+    def __init__(
+        self, diffusion: Callable[[Tensor, Tensor], Tensor] | None, clock: FieldSystem, n_samples: int = 1
+    ) -> None:
+        self.diffusion, self.clock, self.n_samples = diffusion, clock, n_samples
         self.n_calls = 0
 
-    def __call__(self, s: Tensor, y: Tensor) -> Tensor:
+    def __call__(self, s: Tensor, y: Tensor, rows: Tensor) -> Tensor:
         """Diffusion at `y`: (row, state), or a matrix (row, state, noise)."""
         if self.diffusion is None:
             return torch.zeros_like(y)
@@ -51,17 +55,19 @@ class Spread:
                 "standard deviation a state (row, state), one a row (row,), a scalar, or a matrix (row, state, noise)."
             )
         if bool((value.detach() < 0).any()):
-            raise SolverError(_negative(value, s))
+            raise SolverError(self._negative(value, s, rows))
         return (value.unsqueeze(-1) if value.ndim == 1 else value).expand_as(y)
 
-
-def _negative(value: Tensor, s: Tensor) -> str:
-    bad = torch.nonzero((value < 0).reshape(len(value) if value.ndim else 1, -1).any(1)).flatten()
-    time = float(s.reshape(-1)[0]) if s.numel() == 1 else float(s[bad[0]])
-    return (
-        f"The diffusion is negative at t={time:.6g} in {len(bad)} rows (first: {int(bad[0])}). It is a standard "
-        "deviation: return it through torch.nn.functional.softplus, or as a matrix (row, state, noise)."
-    )
+    def _negative(self, value: Tensor, s: Tensor, rows: Tensor) -> str:
+        below = (value < 0).expand(len(rows)) if value.ndim < 2 else (value < 0).any(1)
+        bad = torch.nonzero(below).flatten()
+        time = s[bad[0]] if s.ndim else s
+        cell, sample = divmod(int(rows[bad[0]]), self.n_samples)
+        return (
+            f"The diffusion is negative at t={float(time):.6g} in {len(bad)} of {len(rows)} trajectories (first: cell "
+            f"{cell}, sample {sample}). It is a standard deviation: return it through torch.nn.functional.softplus, or "
+            "as a matrix (row, state, noise)."
+        )
 
 
 class Scheme(Protocol):
@@ -82,7 +88,7 @@ class EulerMaruyama:
 
     def step(self, drift: FieldSystem, spread: Spread, start: Start, noise: Increment) -> Tensor:
         """State at the end of the step."""
-        return EXPLICIT["euler"].step(drift, start).y + _kick(spread(start.s, start.y), noise.change)
+        return EXPLICIT["euler"].step(drift, start).y + _kick(spread(start.s, start.y, start.rows), noise.change)
 
 
 class ImplicitEuler:
@@ -96,7 +102,7 @@ class ImplicitEuler:
     def step(self, drift: FieldSystem, spread: Spread, start: Start, noise: Increment) -> Tensor:
         """State at the end of the step."""
         y, span, later = start.y, column(start.h, start.y), start.s + start.h
-        rise = span * drift(later, y, start.rows) + _kick(spread(start.s, y), noise.change)
+        rise = span * drift(later, y, start.rows) + _kick(spread(start.s, y, start.rows), noise.change)
         same = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)
         span = span.unsqueeze(-1) if span.ndim else span
         return y + torch.linalg.solve_ex(same - span * drift.jacobian(later, y, start.rows), rise)[0]
@@ -120,13 +126,13 @@ class StochasticRungeKutta:
         s, h, y, rows = start.s, start.h, start.y, start.rows
         span, root = column(h, y), column(h.sqrt(), y)
         a, b = (torch.tensor(row, dtype=y.dtype, device=y.device) for row in (_RALSTON.a[1], _RALSTON.b))
-        slope, g = drift(s, y, rows), [spread(s, y)]
+        slope, g = drift(s, y, rows), [spread(s, y, rows)]
         inside = torch.addcmul(y, span, combine(a, [slope])) + 1.5 * g[0] * noise.average
         k = [slope, drift(s + 0.75 * h, inside, rows)]
-        g.append(spread(s + 0.25 * h, y + 0.25 * span * slope + 0.5 * root * g[0]))
-        g.append(spread(s + h, y + span * slope - root * g[0]))
+        g.append(spread(s + 0.25 * h, y + 0.25 * span * slope + 0.5 * root * g[0], rows))
+        g.append(spread(s + h, y + span * slope - root * g[0], rows))
         last = -5 * g[0] + 3 * g[1] + 0.5 * g[2]
-        g.append(spread(s + 0.25 * h, y + 0.25 * span * slope + root * last))
+        g.append(spread(s + 0.25 * h, y + 0.25 * span * slope + root * last, rows))
         kick = sum(weight * stage for weight, stage in zip(self._weights(noise, span, root), g, strict=True))
         return torch.addcmul(y, span, combine(b, k)) + kick
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from scnode._errors import SolverError
-from scnode.ode._brownian import BrownianPath, Fresh
+from scnode.ode._brownian import BrownianPath, Fresh, Increment
 from scnode.ode._clock import Clock
 from scnode.ode._sde_solution import SDESolution, SDEStats
 from scnode.ode._sde_step import SCHEMES, Spread
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scnode._typing import VectorField
-    from scnode.ode._brownian import Increment
     from scnode.ode._sde_step import Scheme
 
 SDE_SOLVERS = tuple(SCHEMES)
@@ -51,7 +50,7 @@ def solve_sde(
 
     Gradients flow through every step to the parameters of drift and diffusion and to `y0`, with the noise held fixed
     (reparametrisation). Steps are of fixed size and their error is not estimated: solve again with half the `step`
-    along the same :class:`BrownianPath` to see it.
+    along the same :class:`scnode.ode.BrownianPath` to see it.
 
     Parameters
     ----------
@@ -116,7 +115,7 @@ def solve_sde(
     ts = ts.to(y0.device)
     clock = Clock.of(ts if ts.ndim == 1 else ts.repeat_interleave(n_samples, 0), 1)
     system = FieldSystem(drift, closed=jacobian, scalar_time=ts.ndim == 1)
-    spread = Spread(diffusion, system)
+    spread = Spread(diffusion, system, n_samples)
     rows = y0.repeat_interleave(n_samples, 0)
     scheme = SCHEMES[solver]
     first = _first_values(system, spread, clock, rows)
@@ -173,9 +172,9 @@ class _Walk:
             return
         y = self.state if whole else self.state[rows]
         if not whole:
-            noise = type(noise)(*(part[rows] for part in noise))
+            noise = Increment(*(part[rows] for part in noise))
             s, h = (x[rows] if x.ndim else x for x in (s, h))
-        noise = type(noise)(*(part.to(y) for part in noise))
+        noise = Increment(*(part.to(y) for part in noise))
         start = Start(rows, s, h, y)
         end = self.scheme.step(self.drift, self.spread, start, noise)
         sound = torch.isfinite(end.detach()).all(1)
@@ -195,7 +194,7 @@ class _Walk:
             return
         s, h = (x[sound] if x.ndim else x for x in (start.s, start.h))
         again = Start(self.rows, s, h, start.y[sound])
-        end = self.scheme.step(self.drift, self.spread, again, type(noise)(*(part[sound] for part in noise)))
+        end = self.scheme.step(self.drift, self.spread, again, Increment(*(part[sound] for part in noise)))
         self.state = self.state.index_put((self.rows,), end)
         self.n_steps[self.rows] += 1
 
@@ -208,7 +207,8 @@ class _Walk:
         with torch.no_grad():
             one = start.y[row : row + 1]
             at = start.s[row : row + 1] if start.s.ndim else start.s
-            for name, part in (("drift", self.drift(at, one, start.rows[:1])), ("diffusion", self.spread(at, one))):
+            here = start.rows[row : row + 1]
+            for name, part in (("drift", self.drift(at, one, here)), ("diffusion", self.spread(at, one, here))):
                 if not bool(torch.isfinite(part).all()):
                     return (
                         f"The {name} is not finite at {where}, at a state of size {float(one.abs().max()):.3g}. Mend "
@@ -225,10 +225,11 @@ class _Walk:
 def _first_values(drift: FieldSystem, spread: Spread, clock: Clock, y0: Tensor) -> tuple[Tensor, Tensor]:
     """Drift and diffusion at the start, of the precision of the states."""
     s = clock.fixed[..., 0]
-    slope = drift(s, y0, torch.arange(len(y0), device=y0.device))
+    rows = torch.arange(len(y0), device=y0.device)
+    slope = drift(s, y0, rows)
     if slope.dtype != y0.dtype:
         raise SolverError(f"The drift returned {slope.dtype} for states of {y0.dtype}. Let them agree.")
-    return slope, spread(s, y0)
+    return slope, spread(s, y0, rows)
 
 
 def _noise_like(value: Tensor, y0: Tensor, scheme: Scheme, solver: str) -> Tensor:

@@ -43,7 +43,7 @@ def test_it_grows_with_the_noise_of_the_simulation(fitted):
 def test_what_has_no_langevin_noise_is_told(fitted, line):
     silent = fitted.copy()
     silent.uns["simulation"] = {**fitted.uns["simulation"], "parameters": {}}
-    with pytest.raises(ScnodeError, match="scnode.datasets.bifurcation"):
+    with pytest.raises(ScnodeError, match=r"scnode\.datasets\.bifurcation"):
         scnode.datasets.true_diffusion(silent)
     with pytest.raises(ScnodeError, match=r"scnode\.datasets"):
         scnode.datasets.true_diffusion(line)

@@ -156,5 +156,5 @@ def test_a_damaged_diffusion_is_told():
     stored = first.to_arrays()
     for name, value in (("weights.0", np.zeros((3, 6))), ("level", np.array(np.nan, dtype=np.float32))):
         broken = {**stored, "arrays": {**stored["arrays"], f"diffusion.{name}": value}}
-        with pytest.raises(ScnodeError, match="do not fit|not finite"):
+        with pytest.raises(ScnodeError, match=r"do not fit|not finite"):
             LatentODE.from_arrays(broken)

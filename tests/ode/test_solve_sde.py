@@ -189,7 +189,7 @@ def test_what_broke_off_keeps_its_last_state_and_no_gradient_is_spoilt():
 @pytest.mark.parametrize(
     ("broken", "fix"),
     [
-        (lambda t, y: -torch.ones_like(y), r"negative at t=0 in 2 rows \(first: 0\).*softplus"),
+        (lambda t, y: -torch.ones_like(y), r"negative at t=0 in 2 of 2 .*cell 0, sample 0.*softplus"),
         (lambda t, y: torch.where(y > 10, 1.0, y.new_tensor(math.nan)), "The diffusion is not finite at t=0 "),
         (lambda t, y: torch.ones(len(y), 5, dtype=DOUBLE), "one\n? ?standard|standard deviation a state"),
         (lambda t, y: torch.ones_like(y).float(), "torch.float32 for states of torch.float64"),
@@ -200,6 +200,18 @@ def test_what_broke_off_keeps_its_last_state_and_no_gradient_is_spoilt():
 def test_a_diffusion_that_cannot_be_is_told(broken, fix):
     with pytest.raises(SolverError, match=fix):
         ode.solve_sde(lambda t, y: -y, broken, torch.ones(2, 2, dtype=DOUBLE), UNIT)
+
+
+@pytest.mark.parametrize("ndim", [1, 2])
+def test_a_diffusion_that_turns_negative_on_the_way_names_time_and_cell(ndim):
+    def turning(t, y):
+        level = torch.where(y[:, 0] > 1.5, 0.75 - t, 1.0)
+        return level if ndim == 1 else level[:, None].expand_as(y)
+
+    y0 = torch.tensor([[0.0, 0.0], [0.0, 0.0], [2.0, 0.0]], dtype=DOUBLE)
+    options = {"n_samples": 2, "solver": "euler_maruyama", "step": 0.1}
+    with pytest.raises(SolverError, match=r"negative at t=0\.8 in \d of 6 trajectories \(first: cell \d, sample"):
+        ode.solve_sde(lambda t, y: 0 * y, turning, 100 * y0, UNIT, **options)
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ class Stop(L.Callback):
 @pytest.mark.parametrize("stage", ["drift", "noise"])
 def test_an_interruption_leaves_a_diffusion_of_the_walks_level(stage, caplog):
     with caplog.at_level(logging.WARNING, logger="scnode"):
-        field, diffusion, _ = fit(noise=True, callbacks=[Stop(stage)])
+        _, diffusion, _ = fit(noise=True, callbacks=[Stop(stage)])
     found = diffusion(T, torch.randn(10, 2))
     torch.testing.assert_close(found, found[0, 0].expand(10, 2))
     assert diffusion.level == found[0, 0]
