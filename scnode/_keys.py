@@ -43,6 +43,11 @@ class Keys:
         return f"{self.run}_velocity_sd"
 
     @property
+    def diffusion(self) -> str:
+        """`obs`: root mean square of the diffusion."""
+        return f"{self.run}_diffusion"
+
+    @property
     def outside(self) -> str:
         """`obs`: whether a mapped cell lies off the cells of the fit."""
         return f"{self.run}_outside"

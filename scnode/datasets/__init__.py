@@ -6,6 +6,7 @@ from ._bifurcation import bifurcation
 from ._branching import branching
 from ._limit_cycle import limit_cycle
 from ._stiff import stiff
+from ._true_diffusion import true_diffusion
 from ._true_velocity import true_velocity
 
-__all__ = ["bifurcation", "branching", "limit_cycle", "stiff", "true_velocity"]
+__all__ = ["bifurcation", "branching", "limit_cycle", "stiff", "true_diffusion", "true_velocity"]

@@ -10,7 +10,10 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anndata import AnnData
+    from torch import Tensor
 
 
 def true_velocity(adata: AnnData, *, key_added: str = DEFAULT) -> np.ndarray:
@@ -38,6 +41,16 @@ def true_velocity(adata: AnnData, *, key_added: str = DEFAULT) -> np.ndarray:
     """
     import torch
 
+    state, encode = encoded_truth(adata, key_added)
+    rate = torch.as_tensor(np.asarray(adata.layers["true_velocity"]), dtype=torch.float64)
+    with torch.no_grad():
+        return torch.func.jvp(encode, (state,), (rate,))[1].numpy()
+
+
+def encoded_truth(adata: AnnData, key_added: str) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """True spliced abundances (cell, gene), and what places such in the latent space of a fit."""
+    import torch
+
     from scnode.model import stored_model
 
     if "true_velocity" not in adata.layers or "true_spliced" not in adata.layers:
@@ -47,12 +60,8 @@ def true_velocity(adata: AnnData, *, key_added: str = DEFAULT) -> np.ndarray:
         raise ScnodeError("The model does not encode counts. Fit with counts in X and without use_rep=.")
     encoder, columns = model.encoder.double(), adata.var_names.get_indexer(model.genes)
 
-    def log_normalise(abundance: torch.Tensor) -> torch.Tensor:
-        return (1e4 * abundance / abundance.sum(1, keepdim=True)).log1p()[:, columns]
+    def encode(abundance: Tensor) -> Tensor:
+        normalised = (1e4 * abundance / abundance.sum(1, keepdim=True)).log1p()[:, columns]
+        return encoder.encode(normalised)
 
-    state, rate = (
-        torch.as_tensor(np.asarray(adata.layers[name]), dtype=torch.float64)
-        for name in ("true_spliced", "true_velocity")
-    )
-    with torch.no_grad():
-        return encoder.encode_velocity(*torch.func.jvp(log_normalise, (state,), (rate,))).numpy()
+    return torch.as_tensor(np.asarray(adata.layers["true_spliced"]), dtype=torch.float64), encode

@@ -11,16 +11,23 @@ from scnode._keys import DEFAULT, Keys
 from scnode.model import stored_model
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
+_BYTES = 1 << 32
+_ROWS = 1 << 14
 
-def trajectories(adata: AnnData, *, key_added: str = DEFAULT) -> AnnData:
+
+def trajectories(adata: AnnData, *, genes: Sequence[str] | None = None, key_added: str = DEFAULT) -> AnnData:
     """States along the trajectories, one row each, with decoded expression.
 
     Parameters
     ----------
     adata
         Annotated by :func:`scnode.tl.trajectories`.
+    genes
+        Those to decode, all by default; many samples of every start are many states.
     key_added
         Name of the run.
 
@@ -33,7 +40,7 @@ def trajectories(adata: AnnData, *, key_added: str = DEFAULT) -> AnnData:
     Raises
     ------
     ScnodeError
-        No trajectories stored.
+        No trajectories stored, a gene that the model does not have, or more expression than 4 GiB holds.
     """
     import pandas as pd
     import torch
@@ -59,6 +66,14 @@ def trajectories(adata: AnnData, *, key_added: str = DEFAULT) -> AnnData:
     flat = latent.reshape(-1, n_latent)
     if fitted.encoder is None:
         return New(obs=obs, obsm={keys.latent: flat})
+    names = fitted.genes if genes is None else [str(gene) for gene in genes]
+    if 4 * len(flat) * len(names) > _BYTES:
+        raise ScnodeError(
+            f"{len(flat)} states of {len(names)} genes are {4 * len(flat) * len(names) / 2**30:.1f} GiB. Pass genes=, "
+            "or fewer samples or steps to scnode.tl.trajectories."
+        )
+    columns = fitted.columns(names)
     with torch.no_grad():
-        decoded = fitted.encoder.decode(torch.from_numpy(flat)).numpy()
-    return New(X=decoded, obs=obs, var=pd.DataFrame(index=fitted.genes), obsm={keys.latent: flat})
+        parts = [fitted.decoder.decode(part)[:, columns] for part in torch.from_numpy(flat).split(_ROWS)]
+    decoded = torch.cat(parts).numpy()
+    return New(X=decoded, obs=obs, var=pd.DataFrame(index=names), obsm={keys.latent: flat})

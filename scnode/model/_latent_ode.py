@@ -17,10 +17,11 @@ from scnode.nn import Field, side_by_side
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import torch
     from torch import Tensor
 
     from scnode._typing import VectorField
-    from scnode.nn import Encoder, Hold
+    from scnode.nn import Diffusion, Encoder, Hold
 
 
 class LatentODE(nn.Module):
@@ -40,6 +41,8 @@ class LatentODE(nn.Module):
         `obsm` key that the latent space was read from; the encoder is then None or a linear decoder.
     batch_key, batches
         `obs` column of the batches that the encoder tells apart, and their names in its order.
+    diffusion
+        :math:`G` of :math:`dz = f(z)\,dt + G(z)\,dW`; None for an ordinary differential equation.
     """
 
     def __init__(
@@ -52,9 +55,10 @@ class LatentODE(nn.Module):
         use_rep: str | None = None,
         batch_key: str | None = None,
         batches: Sequence[str] = (),
+        diffusion: Diffusion | None = None,
     ) -> None:
         super().__init__()
-        self.field, self.encoder = field, encoder
+        self.field, self.encoder, self.diffusion = field, encoder, diffusion
         self.genes = [] if genes is None else [str(g) for g in genes]
         self.transform, self.use_rep = transform, use_rep
         self.batch_key, self.batches = batch_key, [str(b) for b in batches]
@@ -120,6 +124,25 @@ class LatentODE(nn.Module):
         ys = ode.solve(field, start, ts, **options).ys
         return ys.unflatten(2, (n_samples, -1)).transpose(1, 2)
 
+    def sample(
+        self, start: Tensor, ts: Tensor, *, n_samples: int = 1, generator: torch.Generator | None = None, **options: Any
+    ) -> Tensor:
+        """Stochastic trajectories (start, sample, time, latent) of the ensemble's mean drift and the diffusion.
+
+        `options` go to :func:`scnode.ode.solve_sde`.
+
+        Raises
+        ------
+        ScnodeError
+            The model has no diffusion.
+        """
+        if self.diffusion is None:
+            raise ScnodeError("The model has no diffusion. Fit with noise=True, or call flow.")
+        options = {"jacobian": self.field.jacobian} | options
+        return ode.solve_sde(
+            self.field.mean, self.diffusion, start, ts, n_samples=n_samples, generator=generator, **options
+        ).ys
+
     def to_arrays(self) -> dict[str, Any]:
         """Plain arrays and one string, as `.uns` and files keep them."""
         labels = {
@@ -129,7 +152,7 @@ class LatentODE(nn.Module):
             "batch_key": self.batch_key,
             "batches": self.batches,
         }
-        return write_record(self.field, self.encoder, **labels)
+        return write_record(self.field, self.encoder, diffusion=self.diffusion, **labels)
 
     @classmethod
     def from_arrays(cls, stored: dict[str, Any]) -> LatentODE:
@@ -140,7 +163,7 @@ class LatentODE(nn.Module):
         ScnodeError
             The record is not one of this format, or its arrays do not fit its configuration.
         """
-        field, encoder, labels = read_record(stored)
+        field, encoder, diffusion, labels = read_record(stored)
         model = cls(
             field,
             encoder=encoder,
@@ -150,6 +173,7 @@ class LatentODE(nn.Module):
             # The first models knew no batches.
             batch_key=labels.get("batch_key"),
             batches=labels.get("batches", ()),
+            diffusion=diffusion,
         )
         return model.eval()
 

@@ -11,7 +11,7 @@ import torch
 
 from scnode._errors import ScnodeError
 from scnode._validation import near
-from scnode.nn import ENCODERS, FIELDS
+from scnode.nn import ENCODERS, FIELDS, Diffusion
 
 if TYPE_CHECKING:
     from scnode.nn import Encoder, Field
@@ -21,7 +21,9 @@ _READABLE = (1, 2)
 _REFIT = "Refit with scnode.tl.fit(adata)."
 
 
-def write_record(field: Field, encoder: Encoder | None, **labels: Any) -> dict[str, Any]:
+def write_record(
+    field: Field, encoder: Encoder | None, *, diffusion: Diffusion | None = None, **labels: Any
+) -> dict[str, Any]:
     """Configuration as a string, and every weight as an array."""
     config = {
         "format": FORMAT,
@@ -33,19 +35,21 @@ def write_record(field: Field, encoder: Encoder | None, **labels: Any) -> dict[s
         },
         "n_latent": field.n_latent,
         "encoder": None if encoder is None else {"name": encoder.name, **encoder.sizes},
+        **({} if diffusion is None else {"diffusion": diffusion.sizes}),
         **labels,
     }
-    parts = {"field": field} if encoder is None else {"field": field, "encoder": encoder}
+    parts = {"field": field, "encoder": encoder, "diffusion": diffusion}
     arrays = {
         f"{part}.{name}": value.detach().cpu().numpy()
         for part, module in parts.items()
+        if module is not None
         for name, value in module.state_dict().items()
     }
     return {"config": json.dumps(config, sort_keys=True), "arrays": arrays}
 
 
-def read_record(stored: dict[str, Any]) -> tuple[Field, Encoder | None, dict[str, Any]]:
-    """Field, encoder and the labels they were written with.
+def read_record(stored: dict[str, Any]) -> tuple[Field, Encoder | None, Diffusion | None, dict[str, Any]]:
+    """Field, encoder, diffusion and the labels they were written with.
 
     Raises
     ------
@@ -59,14 +63,14 @@ def read_record(stored: dict[str, Any]) -> tuple[Field, Encoder | None, dict[str
             raise ScnodeError(f"Model format {config['format']} is none of {_READABLE}. {_REFIT}")
         config["encoder"] = _encoder_config(config)
         _check(config, arrays)
-        field = _new_field(config)
-        encoder = None if config["encoder"] is None else _new_encoder(config)
-        _load(field, arrays, "field.")
-        if encoder is not None:
-            _load(encoder, arrays, "encoder.")
+        # New modules draw weights, which are overwritten: the global seed must not notice.
+        with torch.random.fork_rng(devices=[]):
+            parts = _parts(config)
+        for part, module in parts.items():
+            _load(module, arrays, f"{part}.")
     except (KeyError, TypeError, AttributeError, RuntimeError, json.JSONDecodeError) as error:
         raise ScnodeError(f"The stored model is damaged or not one of scnode ({error}). {_REFIT}") from error
-    return field, encoder, config
+    return parts["field"], parts.get("encoder"), parts.get("diffusion"), config
 
 
 def _encoder_config(config: dict[str, Any]) -> dict[str, Any] | None:
@@ -96,11 +100,18 @@ def _check(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
 def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Shape of every array that a configuration speaks of."""
     with torch.device("meta"):
-        parts: dict[str, torch.nn.Module] = {"field": _new_field(config)}
-        if config["encoder"] is not None:
-            parts["encoder"] = _new_encoder(config)
-    states = {part: module.state_dict() for part, module in parts.items()}
+        states = {part: module.state_dict() for part, module in _parts(config).items()}
     return {f"{part}.{name}": tuple(v.shape) for part, state in states.items() for name, v in state.items()}
+
+
+def _parts(config: dict[str, Any]) -> dict[str, Any]:
+    """Modules of a configuration, without their weights."""
+    parts: dict[str, Any] = {"field": _new_field(config)}
+    if config["encoder"] is not None:
+        parts["encoder"] = _new_encoder(config)
+    if config.get("diffusion") is not None:
+        parts["diffusion"] = Diffusion(config["n_latent"], **config["diffusion"])
+    return parts
 
 
 def _new_field(config: dict[str, Any]) -> Field:

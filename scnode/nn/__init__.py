@@ -1,6 +1,7 @@
 """Vector fields, encoders and decoders in pure torch."""
 
 from ._autoencoder import Autoencoder
+from ._diffusion import Diffusion
 from ._encoders import ENCODERS, Encoder
 from ._field import Field, side_by_side
 from ._fields import FIELDS
@@ -19,6 +20,7 @@ __all__ = [
     "PCA",
     "VAE",
     "Autoencoder",
+    "Diffusion",
     "Encoder",
     "Field",
     "Hold",

@@ -70,6 +70,7 @@ def _dense(tableau: Tableau, dtype: torch.dtype, device: torch.device) -> Tensor
 EXPLICIT = {
     "euler": Explicit("euler", _tableau.EULER),
     "midpoint": Explicit("midpoint", _tableau.MIDPOINT),
+    "ralston": Explicit("ralston", _tableau.RALSTON),
     "rk4": Explicit("rk4", _tableau.RK4),
     "dopri5": Explicit("dopri5", _tableau.DOPRI5),
     "tsit5": Explicit("tsit5", _tableau.TSIT5),

@@ -82,9 +82,9 @@ def solve(
         ``"auto"`` measures stiffness on a short pilot trajectory of up to eight cells (where the Jacobian is in
         closed form, or the states are few) and returns what it saw as `stiffness`. It starts with tsit5, or with
         rodas5p if most of these cells are stiff, and then hands each trajectory over while it is, and back.
-        Explicit: ``"euler"``, ``"midpoint"``, ``"rk4"`` (fixed steps), ``"dopri5"``, ``"tsit5"``. Implicit:
-        ``"rodas5p"``, ``"radau5"``. Those of torchdiffeq are ``"torchdiffeq:dopri8"`` and so on; they know neither
-        `control` nor `on_failure`, and their error is the root mean square over the batch.
+        Explicit: ``"euler"``, ``"midpoint"``, ``"ralston"``, ``"rk4"`` (fixed steps), ``"dopri5"``, ``"tsit5"``.
+        Implicit: ``"rodas5p"``, ``"radau5"``. Those of torchdiffeq are ``"torchdiffeq:dopri8"`` and so on; they know
+        neither `control` nor `on_failure`, and their error is the root mean square over the batch.
     gradient
         ``"backprop"`` keeps every operation and gives derivatives of any order. ``"checkpointed"`` gives the same
         gradient and keeps few states only. ``"adjoint"`` integrates the adjoint equation along the stored solution,
@@ -131,7 +131,8 @@ def solve(
     ----------
     :cite:p:`Tsitouras2011`, :cite:p:`Steinebach2023`, :cite:p:`HairerWanner1996`, :cite:p:`Chen2018`
     """
-    _check(y0, ts, rtol=rtol, atol=atol)
+    check_problem(y0, ts)
+    _check_tolerances(rtol=rtol, atol=atol)
     ts = ts.to(y0.device)
     names = {"solver": solver, "gradient": gradient, "control": control, "on_failure": on_failure}
     _check_names(names, checkpoints=checkpoints, step=step)
@@ -290,7 +291,8 @@ def _check_names(names: dict[str, str], *, checkpoints: int | None, step: float 
             raise SolverError(f"step={step} with solver={solver!r}: pass a positive step, with one of {fixed}.")
 
 
-def _check(y0: Tensor, ts: Tensor, *, rtol: float, atol: float) -> None:
+def check_problem(y0: Tensor, ts: Tensor) -> None:
+    """Refuse initial states and times that no solver can take."""
     if y0.ndim != 2 or not y0.is_floating_point() or not y0.numel():
         raise SolverError(f"y0 has shape {tuple(y0.shape)} and dtype {y0.dtype}; pass floats of shape (batch, state).")
     if ts.ndim not in (1, 2) or ts.shape[-1] < 2 or (ts.ndim == 2 and len(ts) != len(y0)):
@@ -306,5 +308,8 @@ def _check(y0: Tensor, ts: Tensor, *, rtol: float, atol: float) -> None:
     if not bool(torch.isfinite(y0).all()):
         rows = torch.nonzero(~torch.isfinite(y0).all(dim=1)).flatten()
         raise SolverError(f"y0 is not finite in {len(rows)} rows (first: {int(rows[0])}). Drop or repair those cells.")
+
+
+def _check_tolerances(*, rtol: float, atol: float) -> None:
     if not (rtol >= 0 and atol >= 0 and rtol + atol > 0):
         raise SolverError(f"rtol={rtol} and atol={atol} must not be negative, nor both 0. Pass rtol=1e-4, atol=1e-6.")

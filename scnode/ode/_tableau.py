@@ -41,6 +41,9 @@ EULER = Tableau(order=1, c=(0.0,), a=((),), b=(1.0,), dense=((1.0,),))
 
 MIDPOINT = Tableau(order=2, c=(0.0, 0.5), a=((), (0.5,)), b=(0.0, 1.0), dense=((1.0, -1.0), (0.0, 1.0)))
 
+# Ralston 1962: the least error bound of two stages. Rossler's stochastic method is this one without noise.
+RALSTON = Tableau(order=2, c=(0.0, 0.75), a=((), (0.75,)), b=(1 / 3, 2 / 3), dense=((1.0, -2 / 3), (0.0, 2 / 3)))
+
 # Kutta's method with the continuous extension of order 3 in Hairer, Norsett & Wanner I, II.6.
 RK4 = Tableau(
     order=4,

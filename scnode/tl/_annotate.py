@@ -14,6 +14,7 @@ from scnode.tl._species import report_conserved
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from torch import Tensor
 
     from scnode._keys import Keys
     from scnode.data import Snapshots
@@ -54,6 +55,12 @@ def annotate(
     adata.obsm[keys.velocity] = velocity.numpy()
     adata.obs[keys.time] = gathered.clock if snapshots is None else snapshots.clock
     adata.obs[keys.velocity_sd] = sd.numpy()
+    noise = describe_noise(model, states, velocity, snapshots)
+    if noise is not None:
+        adata.obs[keys.diffusion] = noise.pop("diffusion")
+    elif keys.diffusion in adata.obs:
+        # It was an earlier fit's.
+        del adata.obs[keys.diffusion]
     for source in gathered.sources:
         adata.obs[keys.agreement(source.name)] = agreement[f"{source.name}|fit"]
     adata.uns[keys.uns] = {
@@ -66,6 +73,7 @@ def annotate(
             "notes": gathered.notes,
             "clock": gathered.clock_report,
             **({} if snapshots is None else {"time_unit": _time_unit(snapshots)}),
+            **({} if noise is None else {"noise": noise}),
             **space.report,
             **conserved,
         },
@@ -83,6 +91,25 @@ def _all_states(
     states[seen] = space.latent
     states[~seen] = place(adata[~seen], model, layer)[0]
     return states
+
+
+def describe_noise(
+    model: LatentODE, states: Tensor, velocity: Tensor, snapshots: Snapshots | None
+) -> dict[str, Any] | None:
+    """Root mean square of the diffusion by cell, its mean, and how drift compares with it over a unit of the clock."""
+    import torch
+
+    if model.diffusion is None:
+        return None
+    with torch.no_grad():
+        square = model.diffusion(states.new_zeros(()), states).square()
+    diffusion = square.mean(1).sqrt()
+    return {
+        "diffusion": diffusion.numpy(),
+        "level": float(diffusion.mean()),
+        "peclet": float((velocity.square().sum(1) / square.sum(1)).median()),
+        "fitted_to": "walks" if snapshots is None else "walks and snapshots",
+    }
 
 
 def _agreement(gathered: Gathered, velocity: np.ndarray, seen: np.ndarray) -> dict[str, np.ndarray]:

@@ -42,9 +42,9 @@ def evaluate(
 
     For each held-out time :math:`t` a model is fitted anew without its cells, so that neither the field nor the latent
     space knows them, and the cells :math:`x` of the last earlier time :math:`s` flow to :math:`t`. With
-    :math:`\phi_s^t` the flow of the mean of the ensemble, :math:`y` the cells of the next time :math:`u` that is kept,
-    or, after the last one, :math:`x` and :math:`y` those of the two times before, these clouds are compared with the
-    held-out cells:
+    :math:`\phi_s^t` the flow of the mean of the ensemble (one draw a cell, where it has noise), :math:`y` the cells of
+    the next time :math:`u` that is kept, or, after the last one, :math:`x` and :math:`y` those of the two times before,
+    these clouds are compared with the held-out cells:
 
     - ``scnode``: :math:`\phi_s^t(x) + \lambda\,(y - \phi_s^u(x))` for pairs drawn from the optimal plan between
       :math:`\phi_s^u(x)` and y, which are the interpolation below where the field is zero; after the last time the

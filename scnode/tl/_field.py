@@ -38,11 +38,13 @@ def check_field(field: str | Field, adata: AnnData, use_rep: str | None) -> None
         check_species(field, adata, use_rep)
 
 
-def new_model(space: FitSpace, field: str | Field, n_members: int, rng: np.random.Generator) -> LatentODE:
+def new_model(
+    space: FitSpace, field: str | Field, n_members: int, rng: np.random.Generator, *, noise: bool = False
+) -> LatentODE:
     import torch
 
     from scnode.model import LatentODE
-    from scnode.nn import FIELDS
+    from scnode.nn import FIELDS, Diffusion
 
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     n_latent = space.latent.shape[1]
@@ -53,6 +55,11 @@ def new_model(space: FitSpace, field: str | Field, n_members: int, rng: np.rando
             f"field= has {field.n_latent} dimensions and the latent space {n_latent}. Pass n_latent={field.n_latent}, "
             f"or use_rep= of that many columns."
         )
+    diffusion = None
+    if noise:
+        # A stream of its own: the drift sees the same numbers with noise and without.
+        own = torch.Generator().manual_seed(int(rng.spawn(1)[0].integers(2**62)))
+        diffusion = Diffusion(n_latent, generator=own)
     return LatentODE(
         # A field of the user's is a start, and stays as it was.
         copy.deepcopy(field),
@@ -62,6 +69,7 @@ def new_model(space: FitSpace, field: str | Field, n_members: int, rng: np.rando
         use_rep=space.use_rep,
         batch_key=space.batches.key if space.batches else None,
         batches=space.batches.names if space.batches else (),
+        diffusion=diffusion,
     )
 
 
@@ -96,7 +104,7 @@ def train_field(
         times=times,
         **extra,
     )
-    return fit_field(model.field, examples, rng=rng, **options)
+    return fit_field(model.field, examples, rng=rng, diffusion=model.diffusion, **options)
 
 
 def _between(gathered: Gathered, snapshots: Snapshots | None) -> dict[str, Any]:

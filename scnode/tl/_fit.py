@@ -100,7 +100,10 @@ def fit(
         Kind of field, a key of :data:`scnode.nn.FIELDS`, or a :class:`scnode.nn.Field` to start from, whose own
         ensemble then counts.
     noise
-        Not available in this version; True is an error.
+        Fit a diffusion :class:`scnode.nn.Diffusion` as well, :math:`dz = f(z)\,dt + G(z)\,dW`. Its level is that of
+        short walks over smoothed states, not the cells' own noise, which snapshots do not determine: see the user
+        guide. The drift is that of ``noise=False``, except that snapshots, where there are such, are then fitted with
+        the noise.
     n_members
         Size of the bootstrap ensemble.
     solver, gradient, rtol, atol
@@ -130,17 +133,20 @@ def fit(
         set it and go round, the phase on their cycle, in [0, 1) from where cells are sparsest in phase, and its unit
         is one period),
         ``obs["scnode_velocity_sd"]`` the ensemble's root mean square deviation,
+        ``obs["scnode_diffusion"]`` with `noise` the root mean square of :math:`G` over the latent coordinates,
         ``obs["scnode_agreement_<source>"]`` the cosine of each source with the fitted velocity, and ``uns["scnode"]``
         with `params`, `history`, `report`, `model` and `version`. The report holds `evidence`, the `share` of each
         source in the mix, the `agreement` of each pair of sources (``"time|velocity"``) and of each with the fit
         (``"time|fit"``) by cell, `notes` on sources and genes that contradict the rest, the `clock` (its `kind`,
         ``"path"`` or ``"cycle"``, and from velocities alone the shares of their flow that a `potential` and one
         `winding` beyond it explain, and the share of cells `turning` along), with `time_key` the `time_unit` (`key`,
-        `unit`, `origin` and `span` of the clock, times `kept`), and with `decoder` its `name` and
-        `explained_variance`; of a :class:`scnode.nn.StoichiometricField` also `conserved`, arrays with an entry for
-        each conserved quantity: its `name`, `coefficients` of the `species`, `mean` and `spread` (standard deviation)
-        over the cells, and `drift`, the most that it changes along solves from up to 500 cells over one unit of the
-        clock.
+        `unit`, `origin` and `span` of the clock, times `kept`), with `noise` its `level` (mean of
+        ``obs["scnode_diffusion"]``), the median `peclet` number
+        :math:`\|f\|^2 \tau / \mathrm{tr}\,G G^\top` with :math:`\tau` the unit of the clock, and what it is
+        `fitted_to`, and with `decoder` its `name` and `explained_variance`; of a
+        :class:`scnode.nn.StoichiometricField` also `conserved`, arrays with an entry for each conserved quantity: its
+        `name`, `coefficients` of the `species`, `mean` and `spread` (standard deviation) over the cells, and `drift`,
+        the most that it changes along solves from up to 500 cells over one unit of the clock.
 
     Raises
     ------
@@ -151,7 +157,8 @@ def fit(
 
     References
     ----------
-    :cite:p:`Chen2018`, :cite:p:`Fanuel2018`, :cite:p:`Lopez2018`, :cite:p:`Schiebinger2019`, :cite:p:`Tong2020`
+    :cite:p:`Chen2018`, :cite:p:`Fanuel2018`, :cite:p:`Lopez2018`, :cite:p:`Schiebinger2019`, :cite:p:`Tong2020`,
+    :cite:p:`Weinreb2018`
     """
     params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "rng", "trainer_kwargs"}}
     params["field"] = field if isinstance(field, str) else field.name
@@ -193,7 +200,7 @@ def fit(
         lineage_key=lineage_key,
         coupling_key=coupling_key,
     )
-    model = new_model(space, field, n_members, source)
+    model = new_model(space, field, n_members, source, noise=noise)
     history = train_field(
         model,
         space,
@@ -236,8 +243,8 @@ def _snapshots(
 
 
 def _check_options(*, noise: bool, **numbers: float | None) -> None:
-    if noise:
-        raise ScnodeError("noise=True is not available in this version. Leave it out; the field is the drift alone.")
+    if not isinstance(noise, bool):
+        raise ScnodeError(f"noise={noise!r} is no answer. Pass True for a diffusion, or leave it out.")
     for name, value in numbers.items():
         if value is not None and not value > 0:
             raise ScnodeError(f"{name}={value} must be positive. Leave it out for the default.")

@@ -88,13 +88,13 @@ class HeldOut:
         x, y = (_some(latent[days == end], max_cells, rng) for end in (first, second))
         share = (time - first) / (second - first)
         size = min(len(before), int((days == time).sum()) // 2, max_cells)
-        moved = _flow(fitted, before, [last, time])[-1]
+        moved = _flow(fitted, before, [last, time], rng)[-1]
         return cls(
             time=time,
             target=latent[days == time],
             before=before,
             moved=moved,
-            smoothed=_smooth(fitted, x, y, (first, time, second)) if time < second else None,
+            smoothed=_smooth(fitted, x, y, (first, time, second), rng) if time < second else None,
             interpolated=Pairs.along(x, y, x, share),
             size=size,
         )
@@ -123,21 +123,28 @@ def _some(cloud: Floats, most: int, rng: np.random.Generator) -> Floats:
     return cloud[rng.permutation(len(cloud))[:most]]
 
 
-def _smooth(fitted: AnnData, x: Floats, y: Floats, times: tuple[float, float, float]) -> Pairs:
+def _smooth(
+    fitted: AnnData, x: Floats, y: Floats, times: tuple[float, float, float], rng: np.random.Generator
+) -> Pairs:
     """States of the flow from x, each with its share of what the flow misses of y at the later time."""
     start, time, end = times
-    _, there, beyond = _flow(fitted, x, [start, time, end])
+    _, there, beyond = _flow(fitted, x, [start, time, end], rng)
     return Pairs.along(beyond, y, there, (time - start) / (end - start))
 
 
-def _flow(fitted: AnnData, states: Floats, days: list[float]) -> Floats:
-    """Where the mean field takes states from the first of these days, shape (day, cell, latent)."""
+def _flow(fitted: AnnData, states: Floats, days: list[float], rng: np.random.Generator) -> Floats:
+    """Where mean field and noise take states from the first of these days, shape (day, cell, latent)."""
     import torch
 
     report = fitted.uns[Keys().uns]["report"]
     ts = torch.tensor([clock(day, report) for day in days], dtype=torch.float32)
+    model, starts = stored_model(fitted), torch.as_tensor(states, dtype=torch.float32)
     with torch.no_grad():
-        paths = stored_model(fitted).flow(torch.as_tensor(states, dtype=torch.float32), ts)[:, 0]
+        if model.diffusion is None:
+            paths = model.flow(starts, ts)[:, 0]
+        else:
+            generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+            paths = model.sample(starts, ts, generator=generator)[:, 0]
     return paths.transpose(0, 1).numpy().astype(float)
 
 

@@ -9,14 +9,19 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._typing import RandomState
 from scnode._validation import near
 from scnode.model import stored_model
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from scnode.model import LatentODE
+
 Start = Sequence[str] | np.ndarray | Mapping[str, Sequence[str]] | None
 _EARLIEST = 0.1
+_BYTES = 1 << 30
+_STEPS = 40
 
 
 def trajectories(
@@ -26,10 +31,13 @@ def trajectories(
     t: float | None = None,
     n_steps: int = 50,
     n_samples: int = 1,
+    noise: bool | None = None,
+    solver: str | None = None,
+    rng: RandomState = 0,
     key_added: str = DEFAULT,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Integrate :math:`\dot z = f(z)` from start cells.
+    r"""Integrate :math:`\dot z = f(z)`, or draw from :math:`dz = f(z)\,dt + G(z)\,dW`, from start cells.
 
     Parameters
     ----------
@@ -43,7 +51,16 @@ def trajectories(
     n_steps
         Number of times, the start included.
     n_samples
-        1 follows the ensemble mean; more follow one member each, up to the size of the ensemble.
+        With noise, the number of stochastic trajectories from each start, all of the ensemble mean. Without, 1 follows
+        the ensemble mean; more follow one member each, up to the size of the ensemble.
+    noise
+        Whether to draw stochastic trajectories, in steps of at most a fortieth of `t`; by default where the model has
+        a diffusion.
+    solver
+        With noise one of :func:`scnode.ode.solve_sde`, ``"srk2"`` by default and ``"implicit_euler"`` for a stiff
+        field; without, one of :func:`scnode.ode.solve`, ``"auto"`` by default.
+    rng
+        Source of the noise.
     key_added, copy
         As in :func:`scnode.tl.fit`.
 
@@ -55,7 +72,8 @@ def trajectories(
     Raises
     ------
     ScnodeError
-        No fitted model, no start cell, or more samples than members.
+        No fitted model, no start cell, more samples than members, noise asked of a model without a diffusion, or more
+        states than 1 GiB holds.
     SolverError
         A trajectory that could not be integrated.
     """
@@ -67,19 +85,40 @@ def trajectories(
     length = 1.0 if t is None else float(t)
     if not length > 0 or n_steps < 2:
         raise ScnodeError(f"t={length} must be positive and n_steps={n_steps} at least 2. Leave them out.")
-    if not 1 <= n_samples <= model.field.n_members:
-        raise ScnodeError(
-            f"n_samples={n_samples} must lie between 1 and the {model.field.n_members} members of the ensemble. "
-            "Fit with a larger n_members= for more."
-        )
+    noisy = model.diffusion is not None if noise is None else noise
+    _check_samples(model, n_samples, noisy=noisy, size=len(rows) * n_steps * model.n_latent)
     ts = torch.linspace(0, length, n_steps)
     states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
     with torch.no_grad():
-        paths = model.flow(states, ts, members=n_samples > 1)[:, :n_samples]
+        if noisy:
+            generator = torch.Generator().manual_seed(int(np.random.default_rng(rng).integers(2**62)))
+            paths = model.sample(
+                states, ts, n_samples=n_samples, generator=generator, solver=solver or "srk2", step=length / _STEPS
+            )
+        else:
+            paths = model.flow(states, ts, members=n_samples > 1, solver=solver or "auto")[:, :n_samples]
     result = adata.copy() if copy else adata
     stored = {"t": ts.numpy(), "latent": paths.numpy(), "start": adata.obs_names[rows].to_numpy().astype(str)}
     result.uns[keys.uns] = {**result.uns[keys.uns], "trajectories": stored}
     return result if copy else None
+
+
+def _check_samples(model: LatentODE, n_samples: int, *, noisy: bool, size: int) -> None:
+    if noisy and model.diffusion is None:
+        raise ScnodeError("noise=True asks for a diffusion, and the model has none. Run scnode.tl.fit(noise=True).")
+    if not noisy and not 1 <= n_samples <= model.field.n_members:
+        raise ScnodeError(
+            f"n_samples={n_samples} must lie between 1 and the {model.field.n_members} members of the ensemble. "
+            "Fit with a larger n_members= or, to draw any number, with noise=True."
+        )
+    if n_samples < 1:
+        raise ScnodeError(f"n_samples={n_samples} must be at least 1. Leave it out for one trajectory a start.")
+    # A file that keeps them, and every later copy of the cells, would be as large.
+    if 4 * size * n_samples > _BYTES:
+        raise ScnodeError(
+            f"n_samples={n_samples} asks for {4 * size * n_samples / 2**30:.1f} GiB of states. Pass fewer samples, "
+            "n_steps= or start= cells."
+        )
 
 
 def start_rows(adata: AnnData, start: Start, keys: Keys) -> np.ndarray:

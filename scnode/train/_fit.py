@@ -21,11 +21,12 @@ from scnode.train._losses import SURROUNDINGS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from scnode.nn import Field
+    from scnode.nn import Diffusion, Field
 
 # Of the epochs and of the learning rate of the regression. Chords across snapshots are a start only, and the polish is
 # then the fit proper.
 _POLISH, _POLISH_SNAPSHOTS = (0.125, 0.2), (0.35, 1.0)
+_NOISE = 0.25
 _PATIENCE = 15
 _PREPARED = 0.1
 
@@ -76,9 +77,11 @@ def fit_field(
     solve_options: Mapping[str, object],
     trainer_options: Mapping[str, Any],
     rng: np.random.Generator,
+    diffusion: Diffusion | None = None,
 ) -> list[dict[str, Any]]:
     """Fit in place, keep the best state on held-out cells, and return the history, one record per epoch."""
     from scnode.train._module import CellData
+    from scnode.train._noise import fit_noise, start_noise
 
     tensors, train, validation = _tensors(examples, field.n_members, rng)
     center = tensors["latent"].mean(0)
@@ -100,6 +103,8 @@ def fit_field(
     pace = _PREPARED if prepared else 1.0
     history, interrupted = stage("regression", max_epochs=max_epochs, lr=pace * lr)
     if interrupted:
+        if diffusion is not None:
+            start_noise(field, diffusion, tensors)
         return history
     regressed = copy.deepcopy(field.state_dict())
     length, pace = _POLISH if examples.snapshot is None else _POLISH_SNAPSHOTS
@@ -109,6 +114,18 @@ def fit_field(
     except (SolverError, KeyboardInterrupt) as error:
         field.cpu().load_state_dict(regressed)
         logger.warning("The polish is left out and the regressed field kept: %s", error or "interrupted")
+    if diffusion is not None:
+        history += fit_noise(
+            field,
+            diffusion,
+            data,
+            lr=_POLISH[1] * lr if examples.snapshot is not None else lr,
+            local=examples.local,
+            max_epochs=max(1, round(_NOISE * max_epochs)),
+            solve_options=None if examples.snapshot is None else dict(solve_options),
+            options=trainer_options,
+            generator=torch.Generator().manual_seed(int(rng.integers(2**62))),
+        )
     return history
 
 

@@ -135,6 +135,14 @@ def snapshot_loss(
     options = _bounded(solve_options, window[moving])
     ys = ode.solve(side_by_side(field, m), states[moving].repeat(1, m), window[moving], **options).ys
     arrived = ys[:, -1].unflatten(1, (m, -1)).transpose(0, 1)
+    return paired_energy(field, arrived, snapshot, states, moving=moving, weight=weight)
+
+
+def paired_energy(
+    field: Field, arrived: Tensor, snapshot: Tensor, states: Tensor, *, moving: Tensor, weight: Tensor
+) -> Tensor:
+    """Mean energy distance of what arrived (member, moving cell, latent) from the cells of the next snapshot."""
+    m = len(arrived)
     origin, terms = snapshot[moving], []
     for k in origin.unique():
         came, there = origin == k, snapshot == k + 1

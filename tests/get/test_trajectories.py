@@ -44,3 +44,18 @@ def test_without_a_decoder_there_are_no_genes(line, tmp_path):
     assert out.shape == (20 * 2, 0)
     assert out.obsm["X_scnode"].shape == (40, 2)
     out.write_h5ad(tmp_path / "paths.h5ad")
+
+
+def test_many_samples_come_back_for_the_genes_asked(fitted, monkeypatch):
+    adata = scnode.tl.trajectories(fitted, n_steps=4, n_samples=3, copy=True)
+    every = scnode.get.trajectories(adata)
+    monkeypatch.setattr("scnode.get._trajectories._ROWS", 7)
+    some = scnode.get.trajectories(adata, genes=["g4", "g1"])
+    assert some.var_names.tolist() == ["g4", "g1"]
+    np.testing.assert_allclose(some.X, every[:, ["g4", "g1"]].X, rtol=1e-5)
+    with pytest.raises(ScnodeError, match="'g99'"):
+        scnode.get.trajectories(adata, genes=["g99"])
+    monkeypatch.setattr("scnode.get._trajectories._BYTES", 4 * len(some) * 3)
+    assert scnode.get.trajectories(adata, genes=["g0"]).n_vars == 1
+    with pytest.raises(ScnodeError, match="Pass genes=, or fewer"):
+        scnode.get.trajectories(adata)

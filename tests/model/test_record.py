@@ -6,7 +6,7 @@ import torch
 
 from scnode import ScnodeError
 from scnode.model import LatentODE
-from scnode.nn import ENCODERS, MLPField
+from scnode.nn import ENCODERS, Diffusion, MLPField
 
 GENES = [f"g{i}" for i in range(7)]
 
@@ -133,3 +133,28 @@ def test_genes_are_found_by_name():
     assert fitted.columns(["g3", "g0"]) == [3, 0]
     with pytest.raises(ScnodeError, match="Did you mean 'g3'"):
         fitted.columns(["g0", "G3"])
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "isotropic"])
+def test_a_diffusion_comes_back_bit_for_bit_and_is_optional(kind, tmp_path):
+    first = model("pca")
+    assert "diffusion" not in json.loads(first.to_arrays()["config"])
+    assert LatentODE.from_arrays(first.to_arrays()).diffusion is None
+    first.diffusion = Diffusion(3, kind=kind, hidden=(5,), generator=torch.Generator().manual_seed(2))
+    torch.nn.init.normal_(first.diffusion.weights[-1], generator=torch.Generator().manual_seed(3))
+    first.diffusion.set_scales(center=torch.ones(3), scale=torch.tensor(2.0), level=torch.tensor(0.5))
+    first.save(tmp_path)
+    z, t = torch.randn(4, 3, generator=torch.Generator().manual_seed(1)), torch.zeros(())
+    for again in (LatentODE.from_arrays(first.to_arrays()), LatentODE.load(tmp_path)):
+        assert again.diffusion.kind == kind
+        assert torch.equal(again.diffusion(t, z), first.diffusion(t, z))
+
+
+def test_a_damaged_diffusion_is_told():
+    first = model("pca")
+    first.diffusion = Diffusion(3, hidden=(5,))
+    stored = first.to_arrays()
+    for name, value in (("weights.0", np.zeros((3, 6))), ("level", np.array(np.nan, dtype=np.float32))):
+        broken = {**stored, "arrays": {**stored["arrays"], f"diffusion.{name}": value}}
+        with pytest.raises(ScnodeError, match=r"do not fit|not finite"):
+            LatentODE.from_arrays(broken)

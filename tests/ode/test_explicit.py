@@ -7,8 +7,8 @@ from scnode import ode
 from scnode.ode._explicit import EXPLICIT
 from scnode.ode._step import Start, interpolate
 
-ORDERS = {"euler": 1, "midpoint": 2, "rk4": 4, "dopri5": 5, "tsit5": 5}
-DENSE = {"euler": 1, "midpoint": 2, "rk4": 3, "dopri5": 4, "tsit5": 4}
+ORDERS = {"euler": 1, "midpoint": 2, "ralston": 2, "rk4": 4, "dopri5": 5, "tsit5": 5}
+DENSE = {"euler": 1, "midpoint": 2, "ralston": 2, "rk4": 3, "dopri5": 4, "tsit5": 4}
 
 
 class Logistic:
@@ -74,7 +74,7 @@ def test_the_estimate_of_stiffness_sits_at_the_stability_limit():
     assert step.stiffness.item() == pytest.approx(3.0, rel=1e-6)
 
 
-@pytest.mark.parametrize("solver", ["euler", "midpoint", "rk4"])
+@pytest.mark.parametrize("solver", ["euler", "midpoint", "ralston", "rk4"])
 def test_fixed_steps_are_cut_to_the_asked_size(turning, solver):
     ts = torch.tensor([0.0, 0.25, 1.0], dtype=torch.float64)
     y0 = torch.tensor([[1.0, 0.0]], dtype=torch.float64)

@@ -38,3 +38,14 @@ def test_states_off_the_data_fade(drawn):
 def test_errors_name_the_mending_call(drawn, options, fix):
     with pytest.raises(ScnodeError, match=fix):
         scnode.pl.trajectories(drawn, **options)
+
+
+def test_of_many_samples_of_each_start_an_even_choice_is_drawn(drawn):
+    adata = drawn.copy()
+    stored = adata.uns["scnode"]["trajectories"]
+    latent = np.repeat(stored["latent"][:4, :1], 200, axis=1)
+    adata.uns["scnode"] = {**adata.uns["scnode"], "trajectories": {**stored, "latent": latent}}
+    segments = np.array(lines_of(scnode.pl.trajectories(adata, show=False, n_trajectories=40)).get_segments())
+    begins = segments.reshape(40, -1, 2, 2)[:, 0, 0]
+    number = np.unique(begins.round(9), axis=0, return_counts=True)[1]
+    assert number.tolist() == [10] * 4

@@ -80,7 +80,7 @@ def test_results_survive_a_file(fitted, tmp_path):
         ({"field": "magic"}, "'mlp'"),
         ({"lr": 0.0}, "must be positive"),
         ({"time_key": "pseudotime"}, "pseudotime_key='pseudotime'"),
-        ({"noise": True}, "not available"),
+        ({"noise": 0.5}, "Pass True for a diffusion"),
         ({"batch_key": "b"}, "use_rep="),
     ],
 )
@@ -183,3 +183,60 @@ def test_a_field_of_the_users_is_the_start_and_stays_as_it_was(line):
 def test_a_field_that_does_not_fit_is_refused(line, field, message):
     with pytest.raises(ScnodeError, match=message):
         scnode.tl.fit(line, field=field, **FAST)
+
+
+@pytest.fixture(scope="module")
+def noisy(line):
+    """Fits of the same cells without and with noise."""
+    adata = line.copy()
+    for noise, run in ((False, "still"), (True, "scnode")):
+        scnode.tl.fit(adata, n_latent=3, n_members=2, max_epochs=20, noise=noise, key_added=run)
+    return adata
+
+
+def test_noise_leaves_the_drift_as_it_is_bit_for_bit(noisy):
+    np.testing.assert_array_equal(noisy.obsm["velocity_scnode"], noisy.obsm["velocity_still"])
+    assert scnode.get.model(noisy, key_added="still").diffusion is None
+    assert "still_diffusion" not in noisy.obs
+    assert "noise" not in noisy.uns["still"]["report"]
+
+
+def test_noise_is_written_by_cell_and_reported(noisy, tmp_path):
+    noisy.write_h5ad(tmp_path / "noisy.h5ad")
+    again = ad.read_h5ad(tmp_path / "noisy.h5ad")
+    states = torch.as_tensor(noisy.obsm["X_scnode"])
+    for adata in (noisy, again):
+        with torch.no_grad():
+            g = scnode.get.model(adata).diffusion(torch.zeros(()), states).numpy()
+        np.testing.assert_allclose(adata.obs["scnode_diffusion"], np.sqrt((g**2).mean(1)), rtol=1e-5)
+        report = adata.uns["scnode"]["report"]["noise"]
+        assert report["level"] == pytest.approx(adata.obs["scnode_diffusion"].mean())
+        speed = (adata.obsm["velocity_scnode"] ** 2).sum(1)
+        assert report["peclet"] == pytest.approx(np.median(speed / (g**2).sum(1)), rel=0.02)
+        assert report["fitted_to"] == "walks"
+    assert (noisy.uns["scnode"]["history"]["stage"] == "noise").sum() == 5
+
+
+def test_a_later_fit_without_noise_takes_its_column_away(noisy):
+    adata = noisy.copy()
+    scnode.tl.fit(adata, n_members=2, n_latent=3, max_epochs=2)
+    assert "scnode_diffusion" not in adata.obs
+    scnode.tl.trajectories(adata, n_steps=2)
+
+
+def test_along_a_line_of_cells_the_noise_is_small_against_the_drift(noisy):
+    """The simulated curve has measurement noise of 0.02 and none of its own."""
+    assert noisy.uns["scnode"]["report"]["noise"]["peclet"] > 20
+
+
+def test_with_days_the_snapshots_train_drift_and_noise(line):
+    adata = line.copy()
+    adata.obs["day"] = np.digitize(adata.obs["pseudotime"], [0.33, 0.66]).astype(float)
+    options = {"time_key": "day", "n_latent": 3, "n_members": 2, "max_epochs": 8}
+    scnode.tl.fit(adata, key_added="still", **options)
+    scnode.tl.fit(adata, noise=True, **options)
+    assert adata.uns["scnode"]["report"]["noise"]["fitted_to"] == "walks and snapshots"
+    assert not np.array_equal(adata.obsm["velocity_still"], adata.obsm["velocity_scnode"])
+    again = scnode.tl.fit(adata, noise=True, copy=True, **options)
+    np.testing.assert_array_equal(again.obsm["velocity_scnode"], adata.obsm["velocity_scnode"])
+    np.testing.assert_array_equal(again.obs["scnode_diffusion"], adata.obs["scnode_diffusion"])

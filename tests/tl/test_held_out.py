@@ -8,6 +8,7 @@ from scnode.tl import _held_out
 from scnode.tl._held_out import HeldOut, clock
 
 pytest.importorskip("ot")
+FLOW = _held_out._flow
 DAYS = np.repeat([0.0, 1.0, 3.0, 4.0], [60, 50, 40, 30])
 SHIFT = np.array([2.0, -1.0])
 
@@ -20,7 +21,7 @@ def moving():
     return ad.AnnData(obs=pd.DataFrame(index=[f"c{i}" for i in range(len(DAYS))]), obsm={"X_scnode": latent})
 
 
-def flow(fitted, states, days, pace=1.0):
+def flow(fitted, states, days, rng=None, *, pace=1.0):
     return np.stack([states + pace * (day - days[0]) * SHIFT for day in days])
 
 
@@ -68,13 +69,13 @@ def test_the_largest_size_holds_for_the_plan_too(moving):
 
 
 def test_without_a_field_the_prediction_is_the_interpolation(moving, monkeypatch):
-    monkeypatch.setattr(_held_out, "_flow", lambda fitted, states, days: flow(fitted, states, days, pace=0.0))
+    monkeypatch.setattr(_held_out, "_flow", lambda fitted, states, days, rng: flow(fitted, states, days, pace=0.0))
     still = held_out(moving, 3.0)
     np.testing.assert_array_equal(still.smoothed.states, still.interpolated.states)
 
 
 def test_what_the_flow_misses_at_the_next_time_is_made_good_in_proportion(moving, monkeypatch):
-    monkeypatch.setattr(_held_out, "_flow", lambda fitted, states, days: flow(fitted, states, days, pace=0.5))
+    monkeypatch.setattr(_held_out, "_flow", lambda fitted, states, days, rng: flow(fitted, states, days, pace=0.5))
     slow = held_out(moving, 3.0)
     np.testing.assert_allclose(slow.moved.mean(0), 2 * SHIFT, atol=0.05)
     np.testing.assert_allclose(
@@ -99,3 +100,25 @@ def test_days_on_the_clock_of_the_model():
     assert [clock(day, report) for day in (2.0, 4.0, 6.0)] == [0.0, 0.5, 1.0]
     with pytest.raises(ScnodeError, match="time_key="):
         clock(2.0, {})
+
+
+@pytest.mark.parametrize("level", [None, 0.5])
+def test_the_forecast_of_a_noisy_model_is_a_draw_of_each_cell(monkeypatch, level):
+    """A field at rest: without noise the cells stay, with noise they spread by G sqrt(t)."""
+    import torch
+
+    from scnode.model import LatentODE
+    from scnode.nn import Diffusion, MLPField
+
+    model = LatentODE(MLPField(2))
+    with torch.no_grad():
+        model.field.weights[-1].zero_()
+    if level is not None:
+        model.diffusion = Diffusion(2)
+        model.diffusion.set_scales(center=torch.zeros(2), scale=torch.ones(()), level=torch.tensor(level))
+    monkeypatch.setattr(_held_out, "stored_model", lambda fitted: model)
+    report = {"report": {"time_unit": {"origin": 1.0, "span": 4.0}}}
+    fitted = ad.AnnData(np.zeros((1, 1)), uns={"scnode": report})
+    found = FLOW(fitted, np.zeros((4000, 2)), [1.0, 2.0, 5.0], np.random.default_rng(0))
+    assert found.shape == (3, 4000, 2)
+    np.testing.assert_allclose(found.std(1), np.outer([0, 0.5, 1], [level or 0] * 2), rtol=0.05)
