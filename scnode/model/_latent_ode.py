@@ -11,8 +11,9 @@ from torch import nn
 from scnode import ode
 from scnode._errors import ScnodeError
 from scnode._validation import near
+from scnode.data import Controls
 from scnode.model._record import read_record, write_record
-from scnode.nn import Field, side_by_side
+from scnode.nn import ControlledField, Field, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from scnode._typing import VectorField
     from scnode.nn import Encoder, Hold
+    from scnode.nn._inputs import Input
 
 
 class LatentODE(nn.Module):
@@ -40,6 +42,13 @@ class LatentODE(nn.Module):
         `obsm` key that the latent space was read from; the encoder is then None or a linear decoder.
     batch_key, batches
         `obs` column of the batches that the encoder tells apart, and their names in its order.
+    controls
+        `obs` columns of the input of a :class:`scnode.nn.ControlledField`, and how they are read.
+
+    Raises
+    ------
+    ScnodeError
+        Controls that the field does not have, or the reverse.
     """
 
     def __init__(
@@ -52,12 +61,19 @@ class LatentODE(nn.Module):
         use_rep: str | None = None,
         batch_key: str | None = None,
         batches: Sequence[str] = (),
+        controls: Controls | None = None,
     ) -> None:
         super().__init__()
         self.field, self.encoder = field, encoder
         self.genes = [] if genes is None else [str(g) for g in genes]
         self.transform, self.use_rep = transform, use_rep
         self.batch_key, self.batches = batch_key, [str(b) for b in batches]
+        self.controls = controls
+        known, taken = len(controls.names) if controls else 0, getattr(field, "n_controls", 0)
+        if known != taken:
+            raise ScnodeError(
+                f"The field takes {taken} controls, and {known} are named. Pass controls= of as many columns."
+            )
 
     @property
     def n_latent(self) -> int:
@@ -96,28 +112,58 @@ class LatentODE(nn.Module):
             )
         return [place[gene] for gene in genes]
 
-    def velocity(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+    def under(self, control: Input | None) -> Field:
+        """The field under an input, see :meth:`scnode.nn.ControlledField.under`; None where it takes none.
+
+        Raises
+        ------
+        ScnodeError
+            An input for a field without, or none for a field that takes one.
+        """
+        if isinstance(self.field, ControlledField) != (control is not None):
+            needs = f"is under {self.controls.names}" if self.controls else "takes no input"
+            raise ScnodeError(
+                f"The field {needs}, and control={control!r}. Pass one where it is, None where it is not."
+            )
+        return self.field.under(control) if isinstance(self.field, ControlledField) else self.field
+
+    def velocity(self, latent: Tensor, *, control: Input | None = None) -> tuple[Tensor, Tensor]:
         """Ensemble mean (cell, latent) and its root mean square deviation (cell,)."""
-        members = self.field.members(latent.new_zeros(()), latent)
+        members = self.under(control).members(latent.new_zeros(()), latent)
         mean = members.mean(0)
         return mean, (members - mean).square().sum(-1).mean(0).sqrt()
 
     def flow(
-        self, start: Tensor, ts: Tensor, *, members: bool = False, hold: Hold | None = None, **options: Any
+        self,
+        start: Tensor,
+        ts: Tensor,
+        *,
+        members: bool = False,
+        hold: Hold | None = None,
+        control: Input | None = None,
+        **options: Any,
     ) -> Tensor:
         """Trajectories (start, sample, time, latent): one of the ensemble mean, or one of each member.
 
-        With `hold`, the starts are confined to its constraint and the flow stays on it.
+        With `hold`, the starts are confined to its constraint and the flow stays on it. A `control` that jumps is
+        solved piece by piece.
         """
-        field: VectorField = self.field if members else self.field.mean
         n_samples = self.field.n_members if members else 1
-        if not members and hold is None:
-            options = {"jacobian": self.field.jacobian} | options
         if hold is not None:
-            start, field = hold.confine(start), hold.wrap(field)
+            start = hold.confine(start)
         if members:
-            start, field = start.repeat(1, n_samples), side_by_side(field, n_samples)
-        ys = ode.solve(field, start, ts, **options).ys
+            start = start.repeat(1, n_samples)
+
+        def moving(field: Field) -> VectorField:
+            one: VectorField = field if members else field.mean
+            one = one if hold is None else hold.wrap(one)
+            return side_by_side(one, n_samples) if members else one
+
+        field = self.under(control)
+        breaks, fields = field.pieces() if isinstance(field, ControlledField) else (ts[:0], [field])
+        if not members and hold is None:
+            options = {"jacobians": [piece.jacobian for piece in fields]} | options
+        ys = ode.solve_pieces([moving(piece) for piece in fields], breaks, start, ts, **options).ys
         return ys.unflatten(2, (n_samples, -1)).transpose(1, 2)
 
     def to_arrays(self) -> dict[str, Any]:
@@ -128,6 +174,7 @@ class LatentODE(nn.Module):
             "use_rep": self.use_rep,
             "batch_key": self.batch_key,
             "batches": self.batches,
+            "controls": self.controls.to_list() if self.controls else [],
         }
         return write_record(self.field, self.encoder, **labels)
 
@@ -150,6 +197,7 @@ class LatentODE(nn.Module):
             # The first models knew no batches.
             batch_key=labels.get("batch_key"),
             batches=labels.get("batches", ()),
+            controls=Controls.from_list(labels["controls"]) if labels.get("controls") else None,
         )
         return model.eval()
 

@@ -1,6 +1,7 @@
 """Vector fields, encoders and decoders in pure torch."""
 
 from ._autoencoder import Autoencoder
+from ._controlled_field import ControlledField
 from ._encoders import ENCODERS, Encoder
 from ._field import Field, side_by_side
 from ._fields import FIELDS
@@ -9,6 +10,7 @@ from ._likelihood import nb_log_likelihood, zinb_log_likelihood
 from ._linear_decoder import LinearDecoder
 from ._mlp_field import MLPField
 from ._pca import PCA
+from ._schedule import Schedule
 from ._vae import VAE
 
 __all__ = [
@@ -17,11 +19,13 @@ __all__ = [
     "PCA",
     "VAE",
     "Autoencoder",
+    "ControlledField",
     "Encoder",
     "Field",
     "Hold",
     "LinearDecoder",
     "MLPField",
+    "Schedule",
     "nb_log_likelihood",
     "side_by_side",
     "zinb_log_likelihood",

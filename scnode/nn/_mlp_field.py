@@ -39,6 +39,8 @@ class MLPField(Field):
         Of the hidden layers: ``"silu"``, ``"softplus"`` or ``"tanh"``.
     time_dependent
         Hand the time to the networks as one more input.
+    n_further
+        Number of inputs after state and time, for kinds that have such.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class MLPField(Field):
         generator: torch.Generator | None = None,
         activation: str = "silu",
         time_dependent: bool = False,
+        n_further: int = 0,
     ) -> None:
         super().__init__(n_latent, n_members=n_members)
         if min(hidden, default=1) < 1:
@@ -64,7 +67,7 @@ class MLPField(Field):
         if activation not in ACTIVATIONS:
             raise ScnodeError(f"MLPField(activation={activation!r}) is unknown. Pass one of {sorted(ACTIVATIONS)}.")
         self.hidden, self.activation, self.time_dependent = tuple(hidden), activation, time_dependent
-        widths = (n_latent + time_dependent, *hidden, n_latent)
+        widths = (n_latent + time_dependent + n_further, *hidden, n_latent)
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for fan_in, fan_out in itertools.pairwise(widths):
             bound = math.sqrt(3 / fan_in)
@@ -85,7 +88,7 @@ class MLPField(Field):
         """Chain of the layers, in closed form."""
         inputs = self._inputs(t, z)
         chains = [perceptron_jacobian(inputs, *network, self.activation) for network in self._split()]
-        # The time is the last input, and no state.
+        # Time and what follows it are no states.
         return functools.reduce(torch.add, chains)[..., : self.n_latent] / self.n_members
 
     def _inputs(self, t: Tensor, z: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from ._ftle import ftle
 from ._gronwall import GronwallBound, gronwall_bound
 from ._measure import divergence, eigenvalues, jacobian, log_norm, spectral_norm
 from ._pilot import StiffnessReport
+from ._pieces import solve_pieces
 from ._report import GradientReport, GradientRow, gradient_report
 from ._solution import Solution, Stats, Status
 from ._solve import GRADIENTS, SOLVERS, solve
@@ -30,6 +31,7 @@ __all__ = [
     "jacobian",
     "log_norm",
     "solve",
+    "solve_pieces",
     "spectral_norm",
     "stiffness_ratio",
 ]

@@ -12,6 +12,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._typing import RandomState
 from scnode._validation import check_cells
+from scnode.tl._control import arms_of, key_list
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -30,6 +31,7 @@ def fit(
     time_key: str | None = None,
     lineage_key: str | None = None,
     coupling_key: str | None = None,
+    control_key: str | Sequence[str] | None = None,
     weights: Mapping[str, float] | None = None,
     use_rep: str | None = None,
     layer: str | None = None,
@@ -79,6 +81,14 @@ def fit(
     coupling_key
         `obsp` entry (cell, cell) with couplings of successive times, such as moscot's; without it they are exact
         optimal transport.
+    control_key
+        `obs` column or columns of what each cell is under, constant over its life: a numeric dose, divided by its
+        largest absolute value (take logarithms before, where doses span decades); a boolean; or a categorical, one
+        input for each category but the first, the reference. The field is then a :class:`scnode.nn.ControlledField`
+        :math:`f_\theta(z, u)`. Cells are averaged, coupled and carried along among those under the same. Cells at
+        the reference of every column are untreated: those of the first time start each arm that has no cells there;
+        and where they are seen at one time alone, and times are all the evidence, they are taken to be at rest, and
+        :math:`f_\theta(z, 0) = 0`.
     weights
         Factor by source, ``{"pseudotime": 1.0, "velocity": 1.0, "time": 1.0, "lineage": 1.0}``.
     use_rep
@@ -98,7 +108,7 @@ def fit(
         `obs` column of the batches that a VAE keeps out of the latent space.
     field
         Kind of field, a key of :data:`scnode.nn.FIELDS`, or a :class:`scnode.nn.Field` to start from, whose own
-        ensemble then counts.
+        ensemble then counts. With `control_key` the default is ``"controlled"``.
     noise
         Not available in this version; True is an error.
     n_members
@@ -136,7 +146,8 @@ def fit(
         (``"time|fit"``) by cell, `notes` on sources and genes that contradict the rest, the `clock` (its `kind`,
         ``"path"`` or ``"cycle"``, and from velocities alone the shares of their flow that a `potential` and one
         `winding` beyond it explain, and the share of cells `turning` along), with `time_key` the `time_unit` (`key`,
-        `unit`, `origin` and `span` of the clock, times `kept`), and with `decoder` its `name` and
+        `unit`, `origin` and `span` of the clock, times `kept`), with `control_key` the `control` (`names` of the inputs,
+        `reference` levels, and whether the field is at `rest` without input), and with `decoder` its `name` and
         `explained_variance`.
 
     Raises
@@ -152,16 +163,19 @@ def fit(
     """
     params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "rng", "trainer_kwargs"}}
     params["field"] = field if isinstance(field, str) else field.name
+    params["control_key"] = key_list(control_key)
+    from scnode.data import Controls
     from scnode.tl._annotate import annotate
     from scnode.tl._field import check_field, new_model, train_field
     from scnode.tl._gather import gather
     from scnode.tl._learned import Training
     from scnode.tl._space import build_space
 
-    check_field(field)
+    field = check_field(field, control_key)
     _check_options(noise=noise, n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
     check_cells(adata)
     snapshots = _snapshots(adata, time_key, holdout, batch_key)
+    controls = None if control_key is None else Controls.of(adata, control_key)
     source = np.random.default_rng(rng)
     trainer_options = {"accelerator": accelerator, "devices": devices, **(trainer_kwargs or {})}
     epochs = max_epochs or _MAX_EPOCHS
@@ -179,10 +193,14 @@ def fit(
         reuse=seen is adata,
     )
     seen_snapshots = None if snapshots is None else snapshots.of_seen()
+    time_alone = not any((lineage_key, pseudotime_key, velocity_key))
+    arms = arms_of(seen, controls, seen_snapshots, time_alone=time_alone)
+    space = space.under(arms)
     gathered = gather(
         seen,
         space,
         seen_snapshots,
+        controls=controls,
         weights=weights,
         rng=source,
         pseudotime_key=pseudotime_key,
@@ -190,7 +208,7 @@ def fit(
         lineage_key=lineage_key,
         coupling_key=coupling_key,
     )
-    model = new_model(space, field, n_members, source)
+    model = new_model(space, field, n_members, source, controls=controls)
     history = train_field(
         model,
         space,

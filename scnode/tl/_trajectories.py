@@ -11,6 +11,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
 from scnode.model import stored_model
+from scnode.tl._control import Level, chosen_control
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -26,10 +27,11 @@ def trajectories(
     t: float | None = None,
     n_steps: int = 50,
     n_samples: int = 1,
+    control: Mapping[str, Level] | None = None,
     key_added: str = DEFAULT,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Integrate :math:`\dot z = f(z)` from start cells.
+    r"""Integrate :math:`\dot z = f(z)`, or :math:`\dot z = f(z, u(t))`, from start cells.
 
     Parameters
     ----------
@@ -44,6 +46,11 @@ def trajectories(
         Number of times, the start included.
     n_samples
         1 follows the ensemble mean; more follow one member each, up to the size of the ensemble.
+    control
+        What the cells are under from the start on, where the field was fitted with `control_key`: column to level, in
+        the units of the column; to a function of the time, which takes a tensor and returns one; or to a schedule
+        ``(times, levels)``, each level from its time until the next one, or ``(times, levels, "linear")``. Times are
+        in units of the clock from the start. Columns that it does not name are each cell's own.
     key_added, copy
         As in :func:`scnode.tl.fit`.
 
@@ -55,7 +62,7 @@ def trajectories(
     Raises
     ------
     ScnodeError
-        No fitted model, no start cell, or more samples than members.
+        No fitted model, no start cell, more samples than members, or an input that the field does not have.
     SolverError
         A trajectory that could not be integrated.
     """
@@ -74,8 +81,9 @@ def trajectories(
         )
     ts = torch.linspace(0, length, n_steps)
     states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
+    under = chosen_control(adata, model, rows, control)
     with torch.no_grad():
-        paths = model.flow(states, ts, members=n_samples > 1)[:, :n_samples]
+        paths = model.flow(states, ts, members=n_samples > 1, control=under)[:, :n_samples]
     result = adata.copy() if copy else adata
     stored = {"t": ts.numpy(), "latent": paths.numpy(), "start": adata.obs_names[rows].to_numpy().astype(str)}
     result.uns[keys.uns] = {**result.uns[keys.uns], "trajectories": stored}
