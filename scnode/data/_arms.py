@@ -64,12 +64,13 @@ class Arms:
         seen = np.zeros((len(self.control), len(snapshots.kept)), dtype=int)
         np.add.at(seen, (self.number, snapshots.number), 1)
         own = [np.flatnonzero(n >= _FEWEST) for n in seen]
-        untreated = own[self.reference] if self.reference is not None else np.zeros(0, dtype=int)
+        reference = -1 if self.reference is None else self.reference
+        untreated = own[reference] if reference >= 0 else np.zeros(0, dtype=int)
         courses = []
         for arm, times in enumerate(own):
-            stops = [(arm, time) for time in times]
+            stops = [(arm, int(time)) for time in times]
             if len(times) and len(untreated) and untreated[0] < times[0]:
-                stops.insert(0, (self.reference, untreated[0]))
+                stops.insert(0, (reference, int(untreated[0])))
             courses.append(np.array(stops, dtype=np.int64).reshape(-1, 2))
         return courses
 
@@ -95,7 +96,7 @@ class Arms:
                 )
             elif len(course) < _FEWEST:
                 notes.append(
-                    f"Cells under {controls.describe(self.control[arm])} are seen at one time alone, with no untreated ones before: nothing is known of "
-                    f"their motion. Add untreated cells of an earlier time to adata.obs[{snapshots.key!r}]."
+                    f"Cells under {controls.describe(self.control[arm])} are seen at one time alone, with no untreated "
+                    f"ones before: nothing is known of their motion. Add untreated cells of an earlier time to adata.obs[{snapshots.key!r}]."
                 )
         return notes

@@ -80,8 +80,8 @@ class Control:
 class Controls:
     r"""The columns of an input, 0 for a cell at the reference of each: untreated.
 
-    A numeric column is divided by its largest absolute value, so that 0 stays 0; a boolean is 0 or 1; a categorical one,
-    and a column of strings, has one dimension for each category but the first, its reference.
+    A numeric column is divided by its largest absolute value, so that 0 stays 0; a boolean is 0 or 1; a categorical
+    one, and a column of strings, has one dimension for each category but the first, its reference.
     """
 
     columns: tuple[Control, ...]

@@ -28,8 +28,8 @@ def time_course_evidence(
 
     A cell of snapshot k moves to the mean of its partners in snapshot k + 1, and has come from the mean of those in
     k - 1; its velocity is the mean of both displacements, each over the real time between the snapshots, kept along the
-    directions in which cells lie. Under an input all this holds within an arm; untreated cells that start one say nothing
-    of their own motion.
+    directions in which cells lie. Under an input all this holds within an arm; untreated cells that start one say
+    nothing of their own motion.
 
     Parameters
     ----------

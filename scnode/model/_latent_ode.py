@@ -125,7 +125,9 @@ class LatentODE(nn.Module):
             raise ScnodeError(
                 f"The field {needs}, and control={control!r}. Pass one where it is, None where it is not."
             )
-        return self.field.under(control) if isinstance(self.field, ControlledField) else self.field
+        if control is None or not isinstance(self.field, ControlledField):
+            return self.field
+        return self.field.under(control)
 
     def velocity(self, latent: Tensor, *, control: Input | None = None) -> tuple[Tensor, Tensor]:
         """Ensemble mean (cell, latent) and its root mean square deviation (cell,)."""

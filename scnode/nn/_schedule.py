@@ -54,7 +54,7 @@ class Schedule:
             raise ScnodeError(f"Schedule(kind={self.kind!r}) is unknown. Pass 'constant' or 'linear'.")
         if times.ndim != 1 or values.ndim != 2 or not len(times) or len(times) != len(values):
             raise ScnodeError(
-                f"A schedule with times of shape {tuple(times.shape)} and values of shape {tuple(values.shape)} is none. "
+                f"A schedule has times of shape {tuple(times.shape)} and values of shape {tuple(values.shape)}. "
                 "Pass times (time,) and values (time, control)."
             )
         if not bool(torch.isfinite(times).all() & torch.isfinite(values).all() & (times.diff() > 0).all()):

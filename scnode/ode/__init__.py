@@ -4,8 +4,8 @@ from ._fixed_points import FixedPoints, fixed_points
 from ._ftle import ftle
 from ._gronwall import GronwallBound, gronwall_bound
 from ._measure import divergence, eigenvalues, jacobian, log_norm, spectral_norm
-from ._pilot import StiffnessReport
 from ._pieces import solve_pieces
+from ._pilot import StiffnessReport
 from ._report import GradientReport, GradientRow, gradient_report
 from ._solution import Solution, Stats, Status
 from ._solve import GRADIENTS, SOLVERS, solve

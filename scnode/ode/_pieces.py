@@ -67,7 +67,7 @@ def solve_pieces(
     for number, start, end in _legs(breaks, times):
         inside = times[_between(times, start, end)]
         leg = torch.cat([start[None], inside, end[None]])
-        own = {} if jacobians is None else {"jacobian": jacobians[number]}
+        own: dict[str, Any] = {} if jacobians is None else {"jacobian": jacobians[number]}
         chain = chain.then(solve(fields[number], chain.y, leg, **own, **options), last=bool((times == end).any()))
     return chain.solution(ts)
 
@@ -116,9 +116,7 @@ class _Chain:
         if part.cost is not None:
             total = part.cost if self.paid is None else part.cost + self.paid[:, None]
             cost, paid = (*cost, total[:, kept]), total[:, -1]
-        return replace(
-            self, y=ys[:, -1], ys=(*self.ys, ys[:, kept]), costs=cost, paid=paid, parts=(*self.parts, part)
-        )
+        return replace(self, y=ys[:, -1], ys=(*self.ys, ys[:, kept]), costs=cost, paid=paid, parts=(*self.parts, part))
 
     @property
     def status(self) -> Tensor:

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 Level: TypeAlias = "float | str | bool | Callable[[Tensor], Tensor] | tuple[Any, ...]"
 
 
-def arms_of(
-    adata: AnnData, controls: Controls | None, snapshots: Snapshots | None, *, time_alone: bool
-) -> Arms | None:
+def arms_of(adata: AnnData, controls: Controls | None, snapshots: Snapshots | None, *, time_alone: bool) -> Arms | None:
     """Cells by their input; with times as the only evidence, untreated ones of a single time are at rest."""
     if controls is None:
         return None
@@ -88,14 +86,16 @@ def _input(column: Control, level: Level) -> Input:
 
     if callable(level):
         if column.levels:
-            raise ScnodeError(f"{column.key!r} has levels {list(column.levels)}: no function. Pass one, or (t, levels).")
+            raise ScnodeError(
+                f"{column.key!r} has levels {list(column.levels)}: no function. Pass one, or (t, levels)."
+            )
         return lambda t: torch.as_tensor(level(t)) / column.scale
     if not isinstance(level, tuple):
         return torch.as_tensor(column.encode([level])[0], dtype=torch.float32)
     if len(level) not in (2, 3) or len(level[0]) != len(level[1]):
         raise ScnodeError(
-            f"control={{{column.key!r}: {level!r}}} is no schedule. Pass (times, levels) of one length, in units of the "
-            "clock from the start."
+            f"control={{{column.key!r}: {level!r}}} is no schedule. Pass (times, levels) of one length, in units "
+            "of the clock from the start."
         )
     values = torch.as_tensor(column.encode(level[1]), dtype=torch.float32)
     return Schedule(torch.as_tensor(np.asarray(level[0], dtype=float)), values, *level[2:])

@@ -33,7 +33,9 @@ def check_field(field: str | Field, control_key: str | Sequence[str] | None = No
         )
     if control_key is None:
         if field == ControlledField.name or isinstance(field, ControlledField):
-            raise ScnodeError("field='controlled' needs an input. Pass control_key= with the obs column of a dose or drug.")
+            raise ScnodeError(
+                "field='controlled' needs an input. Pass control_key= with the obs column of a dose or drug."
+            )
         return field
     if field in (MLP, ControlledField.name) or isinstance(field, ControlledField):
         return ControlledField.name if field == MLP else field
@@ -117,9 +119,7 @@ def train_field(
     return fit_field(model.field, examples, rng=rng, **options)
 
 
-def _between(
-    gathered: Gathered, snapshots: Snapshots | None, rng: np.random.Generator, *, most: int
-) -> dict[str, Any]:
+def _between(gathered: Gathered, snapshots: Snapshots | None, rng: np.random.Generator, *, most: int) -> dict[str, Any]:
     """What a time course adds to the examples, with no more states on the way than there are cells."""
     if snapshots is None:
         return {}

@@ -146,8 +146,8 @@ def fit(
         (``"time|fit"``) by cell, `notes` on sources and genes that contradict the rest, the `clock` (its `kind`,
         ``"path"`` or ``"cycle"``, and from velocities alone the shares of their flow that a `potential` and one
         `winding` beyond it explain, and the share of cells `turning` along), with `time_key` the `time_unit` (`key`,
-        `unit`, `origin` and `span` of the clock, times `kept`), with `control_key` the `control` (`names` of the inputs,
-        `reference` levels, and whether the field is at `rest` without input), and with `decoder` its `name` and
+        `unit`, `origin` and `span` of the clock, times `kept`), with `control_key` the `control` (`names` of the
+        inputs, `reference` levels, and whether the field is at `rest` without input), and with `decoder` its `name` and
         `explained_variance`.
 
     Raises
@@ -162,7 +162,6 @@ def fit(
     :cite:p:`Chen2018`, :cite:p:`Fanuel2018`, :cite:p:`Lopez2018`, :cite:p:`Schiebinger2019`, :cite:p:`Tong2020`
     """
     params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "rng", "trainer_kwargs"}}
-    params["field"] = field if isinstance(field, str) else field.name
     params["control_key"] = key_list(control_key)
     from scnode.data import Controls
     from scnode.tl._annotate import annotate
@@ -172,6 +171,7 @@ def fit(
     from scnode.tl._space import build_space
 
     field = check_field(field, control_key)
+    params["field"] = field if isinstance(field, str) else field.name
     _check_options(noise=noise, n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
     check_cells(adata)
     snapshots = _snapshots(adata, time_key, holdout, batch_key)

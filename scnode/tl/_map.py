@@ -65,8 +65,8 @@ def map(
     Raises
     ------
     ScnodeError
-        No fitted model, an input that is missing or unknown, expression on another scale, more than half of the genes missing, or a batch that the model
-        was not fitted to; `adata` is then unchanged.
+        No fitted model, expression on another scale, more than half of the genes missing, or a batch or an input that
+        the model was not fitted to; `adata` is then unchanged.
     """
     keys, reference = Keys(key_added), None
     if not isinstance(model, LatentODE):

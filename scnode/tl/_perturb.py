@@ -41,8 +41,8 @@ def perturb(
     Decoded expression of a held gene is :math:`a\cdot z + b`. Its level defines a plane of the latent space; the start
     is moved to the nearest state on that plane, and with ``mode="hold"`` the flow follows
     :math:`\dot z = (I - A^+A) f(z)`, so that the gene keeps its level while every other responds through the field.
-    Both arms start from the same cells and go through every member of the ensemble with the same solver, each cell under
-    its own input where the field takes one.
+    Both arms start from the same cells and go through every member of the ensemble with the same solver, each
+    cell under its own input where the field takes one.
 
     Parameters
     ----------

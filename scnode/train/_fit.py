@@ -100,7 +100,9 @@ def fit_field(
     )
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     data = CellData(tensors, train=train, validation=validation, batch_size=batch_size, generator=generator)
-    stage = partial(_stage, field=field, data=data, options=trainer_options, local=examples.local, courses=examples.courses)
+    stage = partial(
+        _stage, field=field, data=data, options=trainer_options, local=examples.local, courses=examples.courses
+    )
     history, interrupted = stage("regression", max_epochs=max_epochs, lr=lr)
     if interrupted:
         return history

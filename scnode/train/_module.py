@@ -45,7 +45,9 @@ class FieldModule(L.LightningModule):
             return LossTerms(regression, surroundings, bridge=self._bridge(batch, even))
         path = None
         if self.local > 0:
-            path = path_loss(self._under(batch), batch["times"], batch["states"], weight, solve_options=self.solve_options)
+            path = path_loss(
+                self._under(batch), batch["times"], batch["states"], weight, solve_options=self.solve_options
+            )
         return LossTerms(regression, surroundings, path=path, snapshots=self._snapshots(batch), local=self.local)
 
     def _bridge(self, batch: Batch, even: Tensor) -> Tensor | None:
