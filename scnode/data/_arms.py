@@ -97,6 +97,7 @@ class Arms:
             elif len(course) < _FEWEST:
                 notes.append(
                     f"Cells under {controls.describe(self.control[arm])} are seen at one time alone, with no untreated "
-                    f"ones before: nothing is known of their motion. Add untreated cells of an earlier time to adata.obs[{snapshots.key!r}]."
+                    "ones before: nothing is known of their motion. Add untreated cells of an earlier time of "
+                    f"adata.obs[{snapshots.key!r}]."
                 )
         return notes

@@ -56,7 +56,7 @@ class Control:
         if not self.levels:
             return self._numbers(values)[:, None] / self.scale
         labels = np.asarray(values).astype(str)
-        unknown = sorted(set(labels) - set(self.levels))
+        unknown = sorted(set(labels.tolist()) - set(self.levels))
         if unknown:
             raise ScnodeError(
                 f"{unknown[0]!r} is no level of {self.key!r} that the field was fitted to. "
@@ -67,12 +67,10 @@ class Control:
     def _numbers(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
         try:
             numbers = np.asarray(values, dtype=float)
-        except (TypeError, ValueError) as error:
-            raise ScnodeError(
-                f"{self.key!r} is a number, and {values!r} is not. Pass its level as a number."
-            ) from error
-        if not np.isfinite(numbers).all():
-            raise ScnodeError(f"A level of {self.key!r} is not finite: {values!r}. Pass a number.")
+        except (TypeError, ValueError):
+            numbers = np.full(1, np.nan)
+        if numbers.ndim != 1 or not np.isfinite(numbers).all():
+            raise ScnodeError(f"A level of {self.key!r} is a finite number, and {values!r} is none. Pass such.")
         return numbers
 
 

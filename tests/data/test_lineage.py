@@ -116,7 +116,9 @@ def test_a_clone_seen_every_day_is_followed_from_day_to_day():
     assert [t.elapsed for t in transports] == [0.5, 0.5]
     assert tied.all()
     skipping = three_days([*own, *own[:20], *[None] * 20, *own])
-    transports, tied = _transports(read_clones(skipping, "clone"), read_snapshots(skipping, "day"))
+    transports, tied = _transports(
+        read_clones(skipping, "clone"), read_snapshots(skipping, "day"), Arms.one(skipping.n_obs)
+    )
     assert [(t.elapsed, int(t.plan.sum())) for t in transports] == [(0.5, 20), (1.0, 20), (0.5, 20)]
 
 
