@@ -48,7 +48,8 @@ def time_course_evidence(
     if not transports:
         raise EvidenceError(
             f"No arm of the input is seen at two times of adata.obs[{snapshots.key!r}], nor are untreated cells seen "
-            "before it. Add untreated cells of the first time, or leave control_key= out."
+            "before it. Add untreated cells of the first time, round an input that differs from cell to cell, or leave "
+            "control_key= out."
         )
     velocity, found = chord_velocity(space.latent, transports)
     if not found.any():

@@ -121,10 +121,9 @@ class LatentODE(nn.Module):
             An input for a field without, or none for a field that takes one.
         """
         if isinstance(self.field, ControlledField) != (control is not None):
-            needs = f"is under {self.controls.names}" if self.controls else "takes no input"
-            raise ScnodeError(
-                f"The field {needs}, and control={control!r}. Pass one where it is, None where it is not."
-            )
+            if self.controls is None:
+                raise ScnodeError("The field takes no input. Leave control= out, or fit with control_key=.")
+            raise ScnodeError(f"The field is under {self.controls.names}. Pass their values as control=.")
         if control is None or not isinstance(self.field, ControlledField):
             return self.field
         return self.field.under(control)

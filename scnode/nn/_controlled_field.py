@@ -42,6 +42,10 @@ class ControlledField(MLPField):
     ScnodeError
         A size below 1, or an unknown activation.
 
+    References
+    ----------
+    :cite:p:`Sontag1998`
+
     Examples
     --------
     >>> import torch

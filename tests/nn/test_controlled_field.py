@@ -183,7 +183,7 @@ def test_a_model_and_its_controls_belong_together():
         model_of(controlled())
     with pytest.raises(ScnodeError, match="takes no input"):
         LatentODE(nn.MLPField(2)).flow(START.float(), torch.tensor([0.0, 1.0]), control=torch.ones(1))
-    with pytest.raises(ScnodeError, match=r"is under \['u0'\], and control=None"):
+    with pytest.raises(ScnodeError, match=r"is under \['u0'\]\. Pass their values as control="):
         model_of(linear()).flow(START, torch.tensor([0.0, 1.0]))
 
 

@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -222,3 +225,21 @@ def test_a_category_has_no_function_of_time():
     with pytest.raises(ScnodeError, match=r"Pass one of \['no', 'yes'\]"):
         scnode.tl.trajectories(adata, control={"drug": "maybe"})
     assert travelled(adata, {"drug": ([0.0, 0.5], ["yes", "no"])}).shape == (2,)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("SCNODE_DATA" not in os.environ, reason="SCNODE_DATA names no folder of data sets")
+def test_interferon_moves_each_type_to_its_own_stimulated_cells():
+    adata = ad.read_h5ad(Path(os.environ["SCNODE_DATA"]) / "kang_ifnb_pbmc.h5ad")
+    adata.obs["stim"] = (adata.obs["condition"] == "stim").to_numpy()
+    adata.obs["hours"] = np.where(adata.obs["stim"], 6.0, 0.0)
+    scnode.tl.fit(adata, time_key="hours", control_key="stim", n_members=2, max_epochs=60)
+    untreated = ~adata.obs["stim"].to_numpy()
+    scnode.tl.trajectories(adata, start=untreated, control={"stim": True}, n_steps=2)
+    ends = adata.uns["scnode"]["trajectories"]["latent"][:, 0, -1]
+    latent, types = adata.obsm["X_scnode"], adata.obs["clusters"].to_numpy(str)
+    nearest = ((ends[:, None] - latent) ** 2).sum(-1).argmin(1)
+    assert (~untreated)[nearest].mean() > 0.9
+    assert (types[nearest] == types[untreated]).mean() > 0.7
+    scnode.tl.trajectories(adata, start=untreated, control={"stim": False}, n_steps=2)
+    np.testing.assert_array_equal(adata.uns["scnode"]["trajectories"]["latent"][:, 0, -1], latent[untreated])
