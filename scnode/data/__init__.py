@@ -1,8 +1,10 @@
 """AnnData to arrays: expression, and evidence of motion."""
 
+from ._arms import Arms
 from ._batches import Batches, read_batches
 from ._clock import velocity_clock
 from ._contradiction import contradictions
+from ._controls import Controls
 from ._encode import encode
 from ._evidence import find_evidence
 from ._expression import Expression, read_expression
@@ -20,7 +22,9 @@ from ._winding import Winding, find_winding, mean_phase, wrap
 
 __all__ = [
     "HOURS",
+    "Arms",
     "Batches",
+    "Controls",
     "Evidence",
     "Expression",
     "Neighbors",

@@ -60,20 +60,30 @@ class Transport:
         Time between, in units of the clock.
     plan
         Weights, shape (earlier, later).
+    arm
+        What the cells are under on the way.
+    lent
+        Whether the earlier cells are of another arm, so that the plan says nothing of how they move under their own.
     """
 
     earlier: np.ndarray
     later: np.ndarray
     elapsed: float
     plan: sp.csr_matrix
+    arm: int = 0
+    lent: bool = False
 
 
 @dataclass(frozen=True)
 class Bridge:
-    """States between snapshots, where no cell was seen, and velocities that lead across, both (state, latent)."""
+    """States between snapshots, where no cell was seen, and velocities that lead across, both (state, latent).
+
+    `arm`, shape (state,), is what they are under.
+    """
 
     latent: np.ndarray
     velocity: np.ndarray
+    arm: np.ndarray
 
 
 def chord_velocity(latent: np.ndarray, transports: Iterable[Transport]) -> tuple[np.ndarray, np.ndarray]:
@@ -89,10 +99,8 @@ def chord_velocity(latent: np.ndarray, transports: Iterable[Transport]) -> tuple
     """
     velocity, n_sides = np.zeros_like(latent), np.zeros(len(latent))
     for step in transports:
-        for plan, own, other in (
-            (step.plan, step.earlier, step.later),
-            (step.plan.T.tocsr(), step.later, step.earlier),
-        ):
+        sides = [(step.plan, step.earlier, step.later), (step.plan.T.tocsr(), step.later, step.earlier)]
+        for plan, own, other in sides[step.lent :]:
             mass = np.asarray(plan.sum(1)).ravel()
             tied = mass > 0
             partner = (plan @ latent[other])[tied] / mass[tied, None]
@@ -116,7 +124,7 @@ def bridge(latent: np.ndarray, transports: Sequence[Transport], *, rng: np.rando
         tied = np.flatnonzero(np.asarray(step.plan.sum(1)).ravel() > 0)
         start, end = latent[step.earlier[tied]], latent[step.later[_draw(step.plan[tied], rng)]]
         along = rng.random((len(tied), 1))
-        parts.append(((1 - along) * start + along * end, (end - start) / step.elapsed))
+        parts.append(((1 - along) * start + along * end, (end - start) / step.elapsed, np.full(len(tied), step.arm)))
     return Bridge(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 

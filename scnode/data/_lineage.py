@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from scnode.data._arms import Arms
     from scnode.data._snapshots import Snapshots
     from scnode.data._source import Space
 
@@ -27,7 +28,8 @@ def lineage_evidence(adata: AnnData, key: str, snapshots: Snapshots | None, spac
     r"""Velocity of every cell of a clone towards its clone's cells at the next time the clone is seen.
 
     With :math:`C` (cell, clone), cells i and j of successive times are partners with weight
-    :math:`\sum_c C_{ic} C_{jc} / n_c`, :math:`n_c` the partners that the clone offers; the velocity is the mean
+    :math:`\sum_c C_{ic} C_{jc} / n_c`, :math:`n_c` the partners that the clone offers, where both are of one arm; the
+    velocity is the mean
     displacement to (and from) partners over the time between, kept along the directions in which cells lie.
 
     Parameters
@@ -44,19 +46,19 @@ def lineage_evidence(adata: AnnData, key: str, snapshots: Snapshots | None, spac
     if snapshots is None:
         raise EvidenceError(f"lineage_key={key!r} ties cells of different days. Pass time_key= as well.")
     clones = read_clones(adata, key)
-    transports, tied = _transports(clones, snapshots)
+    transports, tied = _transports(clones, snapshots, space.all_arms)
     velocity, found = chord_velocity(space.latent, transports)
     if not found.any():
         raise EvidenceError(
             f"No clone of {key!r} was seen at two times of {snapshots.key!r}. Leave lineage_key= out, or pass the "
             "barcodes of all days."
         )
-    kept, se = tangent_among(found, space.latent, velocity, space.neighbors)
+    kept, se = tangent_among(found, space.latent, velocity, space.neighbors, space.crowd)
     logger.info("%d of %d clones were seen at several times; they tie %d cells.", tied.sum(), len(tied), found.sum())
     return Evidence("lineage", f"{key!r} ({tied.sum()} clones seen at several times)", kept, se, snapshots.clock)
 
 
-def _transports(clones: sp.csr_matrix, snapshots: Snapshots) -> tuple[list[Transport], np.ndarray]:
+def _transports(clones: sp.csr_matrix, snapshots: Snapshots, arms: Arms) -> tuple[list[Transport], np.ndarray]:
     """Plans between the times at which clones are seen and seen next, and the clones that have such."""
     rows, times = snapshots.rows, snapshots.times
     seen = [np.asarray(clones[r].sum(0)).ravel() > 0 for r in rows]
@@ -67,7 +69,8 @@ def _transports(clones: sp.csr_matrix, snapshots: Snapshots) -> tuple[list[Trans
         if len(members):
             tied[members] = True
             elapsed = float(times[b] - times[a])
-            transports.append(Transport(rows[a], rows[b], elapsed, _partners(clones[:, members], rows[a], rows[b])))
+            plan = arms.within(_partners(clones[:, members], rows[a], rows[b]), rows[a], rows[b])
+            transports.append(Transport(rows[a], rows[b], elapsed, plan))
     return transports, tied
 
 

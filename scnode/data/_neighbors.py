@@ -23,6 +23,18 @@ class Neighbors:
     distance: np.ndarray
 
     @classmethod
+    def among(cls, latent: np.ndarray, crowd: np.ndarray, *, k: int) -> Neighbors:
+        """The nearest cells of the same label (cell,); where those are fewer than `k`, they are named again."""
+        k = min(k, len(latent))
+        index, distance = np.empty((len(latent), k), dtype=np.int64), np.empty((len(latent), k))
+        for label in np.unique(crowd):
+            rows = np.flatnonzero(crowd == label)
+            own = cls.of(latent[rows], k=k)
+            column = np.arange(k) % own.index.shape[1]
+            index[rows], distance[rows] = rows[own.index[:, column]], own.distance[:, column]
+        return cls(index, distance)
+
+    @classmethod
     def of(cls, latent: np.ndarray, *, k: int) -> Neighbors:
         """The `k` nearest cells of each; k is bounded by the number of cells."""
         from sklearn.neighbors import NearestNeighbors

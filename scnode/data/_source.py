@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scnode.data._arms import Arms
+
 if TYPE_CHECKING:
     from scnode.data._coupling import Bridge
     from scnode.data._expression import Expression
@@ -47,7 +49,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Space:
-    """The latent space that evidence is expressed in; the encoder is in double precision."""
+    """The latent space that evidence is expressed in; the encoder is in double precision.
+
+    With `arms`, neighbours are of one arm.
+    """
 
     latent: np.ndarray
     neighbors: Neighbors
@@ -55,3 +60,14 @@ class Space:
     encoder: Encoder | None = None
     genes: np.ndarray | None = None
     batch: np.ndarray | None = None
+    arms: Arms | None = None
+
+    @property
+    def all_arms(self) -> Arms:
+        """The arms, one where there are none."""
+        return Arms.one(len(self.latent)) if self.arms is None else self.arms
+
+    @property
+    def crowd(self) -> np.ndarray | None:
+        """Labels of cells that may be averaged; None where all may."""
+        return None if self.arms is None else self.arms.crowd

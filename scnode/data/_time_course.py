@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,8 @@ def time_course_evidence(
 
     A cell of snapshot k moves to the mean of its partners in snapshot k + 1, and has come from the mean of those in
     k - 1; its velocity is the mean of both displacements, each over the real time between the snapshots, kept along the
-    directions in which cells lie.
+    directions in which cells lie. Under an input all this holds within an arm; untreated cells that start one say
+    nothing of their own motion.
 
     Parameters
     ----------
@@ -43,13 +45,23 @@ def time_course_evidence(
         Source of randomness.
     """
     transports = _transports(snapshots, space, _given(adata, coupling_key), rng)
+    if not transports:
+        raise EvidenceError(
+            f"No arm of the input is seen at two times of adata.obs[{snapshots.key!r}], nor are untreated cells seen "
+            "before it. Add untreated cells of the first time, round an input that differs from cell to cell, or leave "
+            "control_key= out."
+        )
     velocity, found = chord_velocity(space.latent, transports)
     if not found.any():
         raise EvidenceError(
             f"adata.obsp[{coupling_key!r}] couples no cells of successive times. Its rows are the "
             "earlier cells: pass coupling_key= with such a matrix, or leave it out for optimal transport."
         )
-    kept, se = tangent_among(found, space.latent, velocity, space.neighbors)
+    kept, se = tangent_among(found, space.latent, velocity, space.neighbors, space.crowd)
+    arms = space.all_arms
+    if arms.rest:
+        # As sure as the others: nothing was seen that says otherwise.
+        se[arms.number == arms.reference] = np.median(se[found])
     where = "exact optimal transport" if coupling_key is None else f"obsp[{coupling_key!r}]"
     source = f"obs[{snapshots.key!r}] ({len(snapshots.kept)} time points, coupled by {where})"
     between = bridge(space.latent, transports, rng=rng)
@@ -59,13 +71,16 @@ def time_course_evidence(
 def _transports(
     snapshots: Snapshots, space: Space, given: sp.csr_matrix | None, rng: np.random.Generator
 ) -> list[Transport]:
-    rows, transports = snapshots.rows, []
-    for earlier, later, elapsed in zip(rows[:-1], rows[1:], np.diff(snapshots.times), strict=True):
-        if given is None:
-            plan = couple(space.latent[earlier], space.latent[later], rng=rng)
-        else:
-            plan = sp.csr_matrix(given[earlier][:, later])
-        transports.append(Transport(earlier, later, float(elapsed), plan))
+    arms, times, transports = space.all_arms, snapshots.times, []
+    for arm, course in enumerate(arms.courses(snapshots)):
+        for start, end in itertools.pairwise(course):
+            earlier, later = (arms.rows(snapshots, stop) for stop in (start, end))
+            if given is None:
+                plan = couple(space.latent[earlier], space.latent[later], rng=rng)
+            else:
+                plan = sp.csr_matrix(given[earlier][:, later])
+            elapsed = float(times[end[1]] - times[start[1]])
+            transports.append(Transport(earlier, later, elapsed, plan, arm, lent=bool(start[0] != arm)))
     return transports
 
 

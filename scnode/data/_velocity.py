@@ -114,12 +114,20 @@ def tangent_velocity(
 
 
 def tangent_among(
-    told: np.ndarray, latent: np.ndarray, velocity: np.ndarray, neighbors: Neighbors
+    told: np.ndarray,
+    latent: np.ndarray,
+    velocity: np.ndarray,
+    neighbors: Neighbors,
+    crowd: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same where only some cells have a velocity, from those alone: zero with infinite error for the others."""
+    """The same where only some cells have a velocity, from those alone: zero with infinite error for the others.
+
+    Only cells with one label of `crowd` (cell,) are averaged.
+    """
     if told.all():
         return tangent_velocity(latent, velocity, neighbors)
     kept, se = np.zeros_like(velocity), np.full(len(velocity), np.inf)
-    own = Neighbors.of(latent[told], k=neighbors.index.shape[1])
+    label = np.zeros(int(told.sum())) if crowd is None else crowd[told]
+    own = Neighbors.among(latent[told], label, k=neighbors.index.shape[1])
     kept[told], se[told] = tangent_velocity(latent[told], velocity[told], own)
     return kept, se

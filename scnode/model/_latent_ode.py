@@ -11,8 +11,9 @@ from torch import nn
 from scnode import ode
 from scnode._errors import ScnodeError
 from scnode._validation import near
+from scnode.data import Controls
 from scnode.model._record import read_record, write_record
-from scnode.nn import Field, side_by_side
+from scnode.nn import ControlledField, Field, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from scnode._typing import VectorField
     from scnode.nn import Diffusion, Encoder, Hold
+    from scnode.nn._inputs import Input
 
 
 class LatentODE(nn.Module):
@@ -43,6 +45,13 @@ class LatentODE(nn.Module):
         `obs` column of the batches that the encoder tells apart, and their names in its order.
     diffusion
         :math:`G` of :math:`dz = f(z)\,dt + G(z)\,dW`; None for an ordinary differential equation.
+    controls
+        `obs` columns of the input of a :class:`scnode.nn.ControlledField`, and how they are read.
+
+    Raises
+    ------
+    ScnodeError
+        Controls that the field does not have, or the reverse.
     """
 
     def __init__(
@@ -56,12 +65,19 @@ class LatentODE(nn.Module):
         batch_key: str | None = None,
         batches: Sequence[str] = (),
         diffusion: Diffusion | None = None,
+        controls: Controls | None = None,
     ) -> None:
         super().__init__()
         self.field, self.encoder, self.diffusion = field, encoder, diffusion
         self.genes = [] if genes is None else [str(g) for g in genes]
         self.transform, self.use_rep = transform, use_rep
         self.batch_key, self.batches = batch_key, [str(b) for b in batches]
+        self.controls = controls
+        known, taken = len(controls.names) if controls else 0, getattr(field, "n_controls", 0)
+        if known != taken:
+            raise ScnodeError(
+                f"The field takes {taken} controls, and {known} are named. Pass controls= of as many columns."
+            )
 
     @property
     def n_latent(self) -> int:
@@ -100,32 +116,70 @@ class LatentODE(nn.Module):
             )
         return [place[gene] for gene in genes]
 
-    def velocity(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+    def under(self, control: Input | None) -> Field:
+        """The field under an input, see :meth:`scnode.nn.ControlledField.under`; None where it takes none.
+
+        Raises
+        ------
+        ScnodeError
+            An input for a field without, or none for a field that takes one.
+        """
+        if isinstance(self.field, ControlledField) != (control is not None):
+            if self.controls is None:
+                raise ScnodeError("The field takes no input. Leave control= out, or fit with control_key=.")
+            raise ScnodeError(f"The field is under {self.controls.names}. Pass their values as control=.")
+        if control is None or not isinstance(self.field, ControlledField):
+            return self.field
+        return self.field.under(control)
+
+    def velocity(self, latent: Tensor, *, control: Input | None = None) -> tuple[Tensor, Tensor]:
         """Ensemble mean (cell, latent) and its root mean square deviation (cell,)."""
-        members = self.field.members(latent.new_zeros(()), latent)
+        members = self.under(control).members(latent.new_zeros(()), latent)
         mean = members.mean(0)
         return mean, (members - mean).square().sum(-1).mean(0).sqrt()
 
     def flow(
-        self, start: Tensor, ts: Tensor, *, members: bool = False, hold: Hold | None = None, **options: Any
+        self,
+        start: Tensor,
+        ts: Tensor,
+        *,
+        members: bool = False,
+        hold: Hold | None = None,
+        control: Input | None = None,
+        **options: Any,
     ) -> Tensor:
         """Trajectories (start, sample, time, latent): one of the ensemble mean, or one of each member.
 
-        With `hold`, the starts are confined to its constraint and the flow stays on it.
+        With `hold`, the starts are confined to its constraint and the flow stays on it. A `control` that jumps is
+        solved piece by piece.
         """
-        field: VectorField = self.field if members else self.field.mean
         n_samples = self.field.n_members if members else 1
-        if not members and hold is None:
-            options = {"jacobian": self.field.jacobian} | options
         if hold is not None:
-            start, field = hold.confine(start), hold.wrap(field)
+            start = hold.confine(start)
         if members:
-            start, field = start.repeat(1, n_samples), side_by_side(field, n_samples)
-        ys = ode.solve(field, start, ts, **options).ys
+            start = start.repeat(1, n_samples)
+
+        def moving(field: Field) -> VectorField:
+            one: VectorField = field if members else field.mean
+            one = one if hold is None else hold.wrap(one)
+            return side_by_side(one, n_samples) if members else one
+
+        field = self.under(control)
+        breaks, fields = field.pieces() if isinstance(field, ControlledField) else (ts[:0], [field])
+        if not members and hold is None:
+            options = {"jacobians": [piece.jacobian for piece in fields]} | options
+        ys = ode.solve_pieces([moving(piece) for piece in fields], breaks, start, ts, **options).ys
         return ys.unflatten(2, (n_samples, -1)).transpose(1, 2)
 
     def sample(
-        self, start: Tensor, ts: Tensor, *, n_samples: int = 1, generator: torch.Generator | None = None, **options: Any
+        self,
+        start: Tensor,
+        ts: Tensor,
+        *,
+        n_samples: int = 1,
+        generator: torch.Generator | None = None,
+        control: Input | None = None,
+        **options: Any,
     ) -> Tensor:
         """Stochastic trajectories (start, sample, time, latent) of the ensemble's mean drift and the diffusion.
 
@@ -138,9 +192,10 @@ class LatentODE(nn.Module):
         """
         if self.diffusion is None:
             raise ScnodeError("The model has no diffusion. Fit with noise=True, or call flow.")
-        options = {"jacobian": self.field.jacobian} | options
+        field = self.under(control)
+        options = {"jacobian": field.jacobian} | options
         return ode.solve_sde(
-            self.field.mean, self.diffusion, start, ts, n_samples=n_samples, generator=generator, **options
+            field.mean, self.diffusion, start, ts, n_samples=n_samples, generator=generator, **options
         ).ys
 
     def to_arrays(self) -> dict[str, Any]:
@@ -151,6 +206,7 @@ class LatentODE(nn.Module):
             "use_rep": self.use_rep,
             "batch_key": self.batch_key,
             "batches": self.batches,
+            "controls": self.controls.to_list() if self.controls else [],
         }
         return write_record(self.field, self.encoder, diffusion=self.diffusion, **labels)
 
@@ -174,6 +230,7 @@ class LatentODE(nn.Module):
             batch_key=labels.get("batch_key"),
             batches=labels.get("batches", ()),
             diffusion=diffusion,
+            controls=Controls.from_list(labels["controls"]) if labels.get("controls") else None,
         )
         return model.eval()
 

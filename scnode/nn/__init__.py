@@ -1,6 +1,7 @@
 """Vector fields, encoders and decoders in pure torch."""
 
 from ._autoencoder import Autoencoder
+from ._controlled_field import ControlledField
 from ._diffusion import Diffusion
 from ._encoders import ENCODERS, Encoder
 from ._field import Field, side_by_side
@@ -11,6 +12,7 @@ from ._linear_decoder import LinearDecoder
 from ._mlp_field import MLPField
 from ._pca import PCA
 from ._polynomial_field import PolynomialField
+from ._schedule import Schedule
 from ._stoichiometric_field import StoichiometricField
 from ._vae import VAE
 
@@ -20,6 +22,7 @@ __all__ = [
     "PCA",
     "VAE",
     "Autoencoder",
+    "ControlledField",
     "Diffusion",
     "Encoder",
     "Field",
@@ -27,6 +30,7 @@ __all__ = [
     "LinearDecoder",
     "MLPField",
     "PolynomialField",
+    "Schedule",
     "StoichiometricField",
     "nb_log_likelihood",
     "side_by_side",

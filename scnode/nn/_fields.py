@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scnode.nn._controlled_field import ControlledField
 from scnode.nn._mlp_field import MLPField
 from scnode.nn._polynomial_field import PolynomialField
 from scnode.nn._stoichiometric_field import StoichiometricField
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from scnode.nn._field import Field
 
-FIELDS: dict[str, Callable[..., Field]] = {kind.name: kind for kind in (MLPField, PolynomialField)}
+FIELDS: dict[str, Callable[..., Field]] = {kind.name: kind for kind in (MLPField, ControlledField, PolynomialField)}
 """A row makes the field from (n_latent, n_members=..., **sizes)."""
 
 # Its matrix is among the arrays of a record, and not among its sizes.

@@ -36,6 +36,8 @@ class MLPField(Field):
         Of the hidden layers: ``"silu"``, ``"softplus"`` or ``"tanh"``.
     time_dependent
         Hand the time to the networks as one more input.
+    n_further
+        Number of inputs after state and time, for kinds that have such.
 
     Raises
     ------
@@ -54,11 +56,12 @@ class MLPField(Field):
         generator: torch.Generator | None = None,
         activation: str = "silu",
         time_dependent: bool = False,
+        n_further: int = 0,
     ) -> None:
         super().__init__(n_latent, n_members=n_members)
         check_networks("MLPField", hidden=hidden, activation=activation)
         self.hidden, self.activation, self.time_dependent = tuple(hidden), activation, time_dependent
-        widths = (n_latent + time_dependent, *hidden, n_latent)
+        widths = (n_latent + time_dependent + n_further, *hidden, n_latent)
         self.weights, self.biases = new_networks(n_members, widths, generator)
 
     @property
@@ -75,7 +78,7 @@ class MLPField(Field):
         inputs = self._inputs(t, z)
         apart = split(self.weights, self.biases)
         chains = [perceptron_jacobian(inputs, *network, self.activation) for network in apart]
-        # The time is the last input, and no state.
+        # Time and what follows it are no states.
         return functools.reduce(torch.add, chains)[..., : self.n_latent] / self.n_members
 
     def _inputs(self, t: Tensor, z: Tensor) -> Tensor:

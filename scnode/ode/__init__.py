@@ -1,12 +1,13 @@
 """Integrate initial value problems in pure torch, differentiate and measure them: no cells, no AnnData."""
 
-from ._fit_trajectories import TrajectoryFit, fit_trajectories
 from ._brownian import BrownianPath, Increment
+from ._fit_trajectories import TrajectoryFit, fit_trajectories
 from ._fixed_points import FixedPoints, fixed_points
 from ._ftle import ftle
 from ._gronwall import GronwallBound, gronwall_bound
 from ._limit_cycles import LimitCycles, limit_cycles
 from ._measure import divergence, eigenvalues, jacobian, log_norm, spectral_norm
+from ._pieces import solve_pieces
 from ._pilot import StiffnessReport
 from ._report import GradientReport, GradientRow, gradient_report
 from ._sde_solution import SDESolution, SDEStats
@@ -24,8 +25,8 @@ __all__ = [
     "GradientReport",
     "GradientRow",
     "GronwallBound",
-    "LimitCycles",
     "Increment",
+    "LimitCycles",
     "SDESolution",
     "SDEStats",
     "Solution",
@@ -44,6 +45,7 @@ __all__ = [
     "limit_cycles",
     "log_norm",
     "solve",
+    "solve_pieces",
     "solve_sde",
     "spectral_norm",
     "stiffness_ratio",

@@ -12,7 +12,6 @@ from scnode._validation import near
 from scnode.pl._cells import draw_cells, finish, new_axes
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
@@ -71,52 +70,57 @@ def jacobian(
     ScnodeError
         No gene-level Jacobian is stored, an unknown gene, column or group, or the basis is missing.
     """
-    from scnode.get import jacobian as table_of
-
-    table = table_of(adata, groupby=None if group is None else group[0], key_added=key_added)
+    stored = adata.uns.get(Keys(key_added).uns, {}).get("jacobian")
+    if stored is None:
+        raise ScnodeError("No gene-level Jacobian. Run scnode.tl.jacobian(adata, regulators=[...], effectors=[...]).")
+    values = np.asarray(stored["values"], dtype=float)
+    genes = {side: [str(g) for g in stored[side]] for side in ("regulators", "effectors")}
     ax = new_axes(ax)
-    if pair is not None:
-        name = f"d rate of {pair[1]} / d {pair[0]}"
-        ground = _of_pair(adata, pair, name, Keys(key_added))
-        limit = float(ground.obs[name].abs().quantile(0.98)) or 1.0
-        draw_cells(ground, basis, name, ax, **({"vmin": -limit, "vmax": limit, "size": size, "cmap": cmap} | kwargs))
+    if pair is None:
+        name = "mean over all cells" if group is None else f"{group[0]}: {group[1]}"
+        _draw_mean(values[_rows(adata, group)].mean(0), genes, ax, {"cmap": cmap} | kwargs)
     else:
-        name = "mean over all cells"
-        if group is not None:
-            table, name = _of_group(table, group), f"{group[0]}: {group[1]}"
-        _draw_table(table, ax, cmap, kwargs)
+        name = f"d rate of {pair[1]} / d {pair[0]}"
+        shown = _of_pair(values, genes, pair)
+        limit = float(np.quantile(np.abs(shown), 0.98)) or 1.0
+        options = {"vmin": -limit, "vmax": limit, "size": size, "cmap": cmap} | kwargs
+        draw_cells(_ground(adata, name, shown), basis, name, ax, **options)
     return finish(ax, title=name if title is None else title, show=show, return_fig=return_fig)
 
 
-def _of_group(table: pd.DataFrame, group: tuple[str, str]) -> pd.DataFrame:
-    chosen = table[table["group"] == str(group[1])]
-    if not len(chosen):
-        raise ScnodeError(f"{group[1]!r} is no group of adata.obs[{group[0]!r}]. {near(group[1], set(table['group']))}")
-    return chosen
+def _rows(adata: AnnData, group: tuple[str, str] | None) -> np.ndarray:
+    """Mask of the cells of a group."""
+    if group is None:
+        return np.ones(adata.n_obs, dtype=bool)
+    key, name = group
+    if key not in adata.obs:
+        raise ScnodeError(f"adata.obs[{key!r}] not found. {near(key, adata.obs.columns)} Pass group=(column, group).")
+    labels = adata.obs[key].astype(str).to_numpy()
+    if str(name) not in labels:
+        raise ScnodeError(f"{name!r} is no group of adata.obs[{key!r}]. {near(name, sorted(set(labels)))}")
+    return labels == str(name)
 
 
-def _draw_table(table: pd.DataFrame, ax: Axes, cmap: str | Colormap, options: dict[str, Any]) -> None:
-    wide = table.pivot(index="effector", columns="regulator", values="mean")
-    wide = wide.loc[table["effector"].unique(), table["regulator"].unique()]
-    limit = float(np.abs(wide.to_numpy()).max()) or 1.0
-    image = ax.imshow(wide, **({"cmap": cmap, "vmin": -limit, "vmax": limit, "aspect": "auto"} | options))
-    ax.set_xticks(range(wide.shape[1]), wide.columns, rotation=90)
-    ax.set_yticks(range(wide.shape[0]), wide.index)
+def _draw_mean(values: np.ndarray, genes: dict[str, list[str]], ax: Axes, options: dict[str, Any]) -> None:
+    limit = float(np.abs(values).max()) or 1.0
+    colours: dict[str, Any] = {"vmin": -limit, "vmax": limit, "aspect": "auto"} | options
+    image = ax.imshow(values, **colours)
+    ax.set_xticks(range(values.shape[1]), genes["regulators"], rotation=90)
+    ax.set_yticks(range(values.shape[0]), genes["effectors"])
     ax.set(xlabel="regulator", ylabel="effector")
     ax.figure.colorbar(image, ax=ax, shrink=0.7, label="per unit of the clock")
 
 
-def _of_pair(adata: AnnData, pair: tuple[str, str], name: str, keys: Keys) -> AnnData:
-    """The response of one pair by cell, with the embeddings."""
-    from anndata import AnnData as New
-
-    stored = adata.uns[keys.uns]["jacobian"]
-    place = []
-    for gene, side in zip(pair, ("regulators", "effectors"), strict=True):
-        known = [str(g) for g in stored[side]]
+def _of_pair(values: np.ndarray, genes: dict[str, list[str]], pair: tuple[str, str]) -> np.ndarray:
+    """Response of one pair by cell."""
+    for gene, (side, known) in zip(pair, genes.items(), strict=True):
         if gene not in known:
             raise ScnodeError(f"{gene!r} is none of the {side}. {near(gene, known)} Pass pair=(regulator, effector).")
-        place.append(known.index(gene))
-    values = np.asarray(stored["values"], dtype=float)[:, place[1], place[0]]
+    return values[:, genes["effectors"].index(pair[1]), genes["regulators"].index(pair[0])]
+
+
+def _ground(adata: AnnData, name: str, values: np.ndarray) -> AnnData:
+    from anndata import AnnData as New
+
     obsm = {key: np.asarray(value) for key, value in adata.obsm.items() if key[:2] == "X_"}
     return New(obs=adata.obs[[]].assign(**{name: values}), obsm=obsm)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scnode._errors import ScnodeError
-from scnode._keys import DEFAULT
+from scnode._keys import DEFAULT, Keys
+from scnode._validation import near
 from scnode.pl._cells import finish, new_axes
 
 if TYPE_CHECKING:
@@ -70,11 +71,14 @@ def screen(
     """
     from matplotlib.colors import to_rgba
 
-    from scnode.get import screen as table_of
-
-    table = table_of(adata, key_added=key_added)
+    stored = adata.uns.get(Keys(key_added).uns, {}).get("screen")
+    if stored is None:
+        raise ScnodeError("No screen is stored. Run scnode.tl.screen(adata, groupby=, groups=) first.")
+    table = stored["table"]
     chosen = str(table["fate"].iloc[0]) if fate is None else fate
-    table = table_of(adata, fate=chosen, key_added=key_added)
+    if chosen not in set(table["fate"]):
+        raise ScnodeError(f"{fate!r} is no fate of the screen. {near(fate, table['fate'].unique())} Pass fate=.")
+    table = table[table["fate"] == chosen]
     if "qvalue" not in table or table["qvalue"].isna().all():
         raise ScnodeError("No gene was held in full. Run scnode.tl.screen(adata, n_verified=20).")
     table = table.dropna(subset=["qvalue"]).sort_values(["qvalue", "score"], key=_order)

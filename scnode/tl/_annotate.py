@@ -9,6 +9,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode.metrics import cosine
+from scnode.tl._control import own_control
 from scnode.tl._map import place
 from scnode.tl._species import report_conserved
 
@@ -43,7 +44,7 @@ def annotate(
     seen = np.ones(adata.n_obs, dtype=bool) if snapshots is None else snapshots.seen
     states = torch.as_tensor(_all_states(adata, model, space, seen, layer=params.get("layer")), dtype=torch.float32)
     with torch.no_grad():
-        velocity, sd = model.velocity(states)
+        velocity, sd = model.velocity(states, control=own_control(adata, model))
     if not torch.isfinite(velocity).all():
         raise ScnodeError(
             "The fitted field is not finite: the evidence is degenerate, as with most cells identical. Drop duplicated "
@@ -74,12 +75,21 @@ def annotate(
             "clock": gathered.clock_report,
             **({} if snapshots is None else {"time_unit": _time_unit(snapshots)}),
             **({} if noise is None else {"noise": noise}),
+            **_control(model),
             **space.report,
             **conserved,
         },
         "model": model.to_arrays(),
         "version": __version__,
     }
+
+
+def _control(model: LatentODE) -> dict[str, Any]:
+    """What the field is under."""
+    if model.controls is None:
+        return {}
+    reference = {c.key: c.reference for c in model.controls.columns}
+    return {"control": {"names": model.controls.names, "reference": reference, "rest": model.field.sizes["rest"]}}
 
 
 def _all_states(

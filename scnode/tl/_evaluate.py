@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from scnode._keys import DEFAULT, Keys
 from scnode._settings import logger
 from scnode._typing import RandomState
 from scnode._validation import near
-from scnode.data import read_snapshots
+from scnode.data import Arms, read_snapshots
 from scnode.metrics import energy_distance, wasserstein
 from scnode.metrics._wasserstein import require_pot
 from scnode.model import stored_model
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+    from scnode.data import Snapshots
+
+_FEWEST = 4
 _OWN = ("time_key", "holdout", "key_added", "rng", "copy")
 
 
@@ -56,7 +59,9 @@ def evaluate(
     - ``noise_floor``: other cells of the held-out time, what a perfect prediction of this many cells scores.
 
     All clouds are of one size, as Wasserstein distances grow with fewer points: at most half of the held-out cells,
-    which form the target in turn. Each figure is the mean over `n_splits` draws, in latent units.
+    which form the target in turn. Each figure is the mean over `n_splits` draws, in latent units. With `control_key` in
+    the parameters all this holds within an arm, cells under the same input, with untreated cells for a start where it
+    has none; figures are means over the arms by their numbers of held-out cells.
 
     Parameters
     ----------
@@ -122,8 +127,12 @@ def evaluate(
         fitted = fit(
             adata, **options, time_key=time_key, holdout=[time, *others], rng=source, key_added=DEFAULT, copy=True
         )
-        clouds = HeldOut.of(fitted, days, time, others, max_cells=max_cells, rng=source)
-        return _compare(clouds, n_splits=n_splits, rng=source)
+        parts, weights = [], []
+        for own, control in _arms(fitted, snapshots, time, others):
+            clouds = HeldOut.of(fitted, own, time, others, max_cells=max_cells, rng=source, control=control)
+            parts.append(_compare(clouds, n_splits=n_splits, rng=source))
+            weights.append(len(clouds.target))
+        return _mean(parts, weights)
 
     for time in held:
         tables.append(score(float(time)))
@@ -135,6 +144,43 @@ def evaluate(
     run = result.uns.get(keys.uns, {})
     result.uns[keys.uns] = {**run, "evaluation": {"time_key": time_key, "table": table, "notes": notes}}
     return result if copy else None
+
+
+def _arms(
+    fitted: AnnData, snapshots: Snapshots, time: float, others: Sequence[float]
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Of each arm that can be scored the days of its cells and of those that start it, NaN for others, and its input.
+
+    There are cells of it at `time`, some before, and two times besides those held out.
+    """
+    controls = stored_model(fitted).controls
+    if controls is None:
+        yield snapshots.days, None
+        return
+    arms, found = Arms.of(controls.read(fitted)), False
+    for arm, course in enumerate(arms.courses(snapshots)):
+        days = np.full(len(snapshots.days), np.nan)
+        for stop in course:
+            days[arms.rows(snapshots, stop)] = snapshots.kept[stop[1]]
+        kept = np.setdiff1d(days[np.isfinite(days)], [time, *others])
+        if (days == time).sum() >= _FEWEST and len(kept) >= 2 and kept[0] < time:
+            found = True
+            yield days, arms.control[arm]
+    if not found:
+        raise ScnodeError(
+            f"With {snapshots.key}={time:g} held out no arm of {controls.keys} has {_FEWEST} cells there, and cells at "
+            "two other times. Pass holdout= with another."
+        )
+
+
+def _mean(parts: list[pd.DataFrame], weights: list[int]) -> pd.DataFrame:
+    """Distances weighted over the arms; the sizes of their clouds add up."""
+    if len(parts) == 1:
+        return parts[0]
+    mean, distances = parts[0].copy(), ["w1", "w2", "energy"]
+    mean[distances] = np.average([part[distances] for part in parts], axis=0, weights=weights)
+    mean["n_cells"] = sum(part["n_cells"] for part in parts)
+    return mean
 
 
 def _held_out(times: np.ndarray, holdout: float | Sequence[float] | None, time_key: str) -> np.ndarray:
@@ -192,7 +238,7 @@ def _on_extrapolation(times: np.ndarray, time_key: str, score: Callable[..., pd.
 def _check_sizes(days: np.ndarray, times: np.ndarray, time_key: str) -> None:
     for time in times:
         n = int((days == time).sum())
-        if n < 4:
+        if n < _FEWEST:
             raise ScnodeError(
                 f"{time_key}={time:g} has {n} cells, too few for a cloud. Drop it: "
                 f"adata = adata[adata.obs[{time_key!r}] != {time:g}].copy()."

@@ -12,10 +12,12 @@ from scnode._keys import DEFAULT, Keys
 from scnode._typing import RandomState
 from scnode.model import stored_model
 from scnode.tl._committor import Committor, committor
+from scnode.tl._control import own_control
 from scnode.tl._outcomes import group_shares, named_groups
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from torch import Tensor
 
     from scnode.model import LatentODE
 
@@ -91,10 +93,11 @@ def fate(
     names = _check(terminal, groupby, t)
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)
     labels = (terminal[:, None] == names).astype(float)
+    own = own_control(adata, model)
     if t is None:
-        found = committor(latent, _velocities(model, latent), labels, rng=np.random.default_rng(rng))
+        found = committor(latent, _velocities(model, latent, own), labels, rng=np.random.default_rng(rng))
     else:
-        found = _flowed(model, latent, terminal, labels, float(t))
+        found = _flowed(model, latent, terminal, labels, float(t), own)
     result = adata.copy() if copy else adata
     _write(result, keys, names, found, {"groupby": groupby, "groups": names.tolist()})
     return result if copy else None
@@ -114,23 +117,26 @@ def _check(terminal: np.ndarray, groupby: str, t: float | None) -> np.ndarray:
     return names
 
 
-def _velocities(model: LatentODE, latent: np.ndarray) -> np.ndarray:
+def _velocities(model: LatentODE, latent: np.ndarray, own: Tensor | None) -> np.ndarray:
     """Velocity of every member, shape (member, cell, latent)."""
     import torch
 
     states = torch.as_tensor(latent, dtype=torch.float32)
     with torch.no_grad():
-        return model.field.members(states.new_zeros(()), states).numpy().astype(float)
+        return model.under(own).members(states.new_zeros(()), states).numpy().astype(float)
 
 
-def _flowed(model: LatentODE, latent: np.ndarray, terminal: np.ndarray, labels: np.ndarray, t: float) -> Committor:
+def _flowed(  # noqa: PLR0917
+    model: LatentODE, latent: np.ndarray, terminal: np.ndarray, labels: np.ndarray, t: float, own: Tensor | None
+) -> Committor:
     """Shares of the groups around the ends of all members; terminal cells keep their group."""
     import torch
 
     live = terminal == ""
     states = torch.as_tensor(latent[live], dtype=torch.float32)
     with torch.no_grad():
-        ends = model.flow(states, torch.tensor([0.0, t]), members=True)[:, :, -1].numpy()
+        control = None if own is None else own[torch.from_numpy(live)]
+        ends = model.flow(states, torch.tensor([0.0, t]), members=True, control=control)[:, :, -1].numpy()
     shares = group_shares(latent, terminal, ends.astype(float))
     probability, se = labels.copy(), np.zeros_like(labels)
     probability[live] = shares.mean(1)

@@ -11,17 +11,24 @@ from scnode._errors import ScnodeError
 from scnode._validation import near
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
-    from scnode.data import Snapshots
+    from scnode.data import Arms, Controls, Snapshots
     from scnode.model import LatentODE
     from scnode.nn import Field
     from scnode.tl._gather import Gathered
     from scnode.tl._space import FitSpace
+    from scnode.train import Course
+
+MLP = "mlp"
 
 
-def check_field(field: str | Field, adata: AnnData, use_rep: str | None) -> None:
-    """Refuse what is no kind of field, and reactions where the states are not their species."""
+def check_field(
+    field: str | Field, adata: AnnData, *, use_rep: str | None, control_key: str | Sequence[str] | None
+) -> str | Field:
+    """Refuse what is no kind of field or does not fit the cells; the default takes the input that there is."""
     from scnode.nn import FIELDS, Field, StoichiometricField
     from scnode.tl._species import check_species
 
@@ -36,10 +43,33 @@ def check_field(field: str | Field, adata: AnnData, use_rep: str | None) -> None
         )
     if isinstance(field, StoichiometricField):
         check_species(field, adata, use_rep)
+    return _with_input(field, control_key)
+
+
+def _with_input(field: str | Field, control_key: str | Sequence[str] | None) -> str | Field:
+    """The field, which takes an input exactly where there is one."""
+    from scnode.nn import ControlledField
+
+    if control_key is None:
+        if field == ControlledField.name or isinstance(field, ControlledField):
+            raise ScnodeError(
+                "field='controlled' needs an input. Pass control_key= with the obs column of a dose or drug."
+            )
+        return field
+    if field in (MLP, ControlledField.name) or isinstance(field, ControlledField):
+        return ControlledField.name if field == MLP else field
+    name = field if isinstance(field, str) else field.name
+    raise ScnodeError(f"field={name!r} takes no input, and control_key={control_key!r}. Leave field= out.")
 
 
 def new_model(
-    space: FitSpace, field: str | Field, n_members: int, rng: np.random.Generator, *, noise: bool = False
+    space: FitSpace,
+    field: str | Field,
+    n_members: int,
+    rng: np.random.Generator,
+    *,
+    noise: bool = False,
+    controls: Controls | None = None,
 ) -> LatentODE:
     import torch
 
@@ -49,7 +79,7 @@ def new_model(
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     n_latent = space.latent.shape[1]
     if isinstance(field, str):
-        field = FIELDS[field](n_latent, n_members=n_members, generator=generator)
+        field = FIELDS[field](n_latent, n_members=n_members, generator=generator, **_input_sizes(space, controls))
     elif field.n_latent != n_latent:
         raise ScnodeError(
             f"field= has {field.n_latent} dimensions and the latent space {n_latent}. Pass n_latent={field.n_latent}, "
@@ -70,7 +100,12 @@ def new_model(
         batch_key=space.batches.key if space.batches else None,
         batches=space.batches.names if space.batches else (),
         diffusion=diffusion,
+        controls=controls,
     )
+
+
+def _input_sizes(space: FitSpace, controls: Controls | None) -> dict[str, Any]:
+    return {} if controls is None else {"n_controls": len(controls.names), "rest": space.evidence.all_arms.rest}
 
 
 def train_field(
@@ -92,8 +127,11 @@ def train_field(
     # A walker that could not go on stays, and a solver's clock must not: the extra time is negligible.
     steps = np.maximum(np.diff(times, axis=1), 1e-4)
     times = np.concatenate([np.zeros((len(times), 1)), np.minimum(steps, np.quantile(steps, 0.95)).cumsum(1)], axis=1)
-    extra = _between(gathered, snapshots)
-    outside, back = _around(space.latent, target.velocity, extra, rng)
+    extra = _between(gathered, snapshots, rng, most=len(space.latent))
+    arms, between = space.evidence.all_arms, extra.pop("bridge_arm", None)
+    outside, back, outside_arm = _around(space, target.velocity, extra, between, rng)
+    if space.evidence.arms is not None:
+        extra |= _inputs(arms, snapshots, outside_arm, between)
     examples = Examples(
         latent=space.latent,
         velocity=target.velocity,
@@ -107,30 +145,72 @@ def train_field(
     return fit_field(model.field, examples, rng=rng, diffusion=model.diffusion, **options)
 
 
-def _between(gathered: Gathered, snapshots: Snapshots | None) -> dict[str, Any]:
-    """What a time course adds to the examples."""
+def _between(gathered: Gathered, snapshots: Snapshots | None, rng: np.random.Generator, *, most: int) -> dict[str, Any]:
+    """What a time course adds to the examples, with no more states on the way than there are cells."""
     if snapshots is None:
         return {}
     bridge = next(s.bridge for s in gathered.sources if s.bridge is not None)
+    n = len(bridge.latent)
+    kept = np.arange(n) if n <= most else rng.permutation(n)[:most]
     return {
         "snapshot": snapshots.number,
         "snapshot_times": snapshots.times,
-        "bridge": bridge.latent,
-        "bridge_velocity": bridge.velocity,
+        "bridge": bridge.latent[kept],
+        "bridge_velocity": bridge.velocity[kept],
+        "bridge_arm": bridge.arm[kept],
         "local": 1 - gathered.target.share["time"],
     }
 
 
+def _inputs(
+    arms: Arms, snapshots: Snapshots | None, outside_arm: np.ndarray, between: np.ndarray | None
+) -> dict[str, Any]:
+    """What the examples are under."""
+    found = {"control": arms.control[arms.number], "outside_control": arms.control[outside_arm], "arm": arms.number}
+    if snapshots is None or between is None:
+        return found
+    return found | {"bridge_control": arms.control[between], "courses": _courses(arms, snapshots)}
+
+
+def _courses(arms: Arms, snapshots: Snapshots) -> list[Course]:
+    """Of every arm that is seen to move, the snapshots that it goes through."""
+    import torch
+
+    from scnode.train import Course
+
+    return [
+        Course(
+            torch.as_tensor(control, dtype=torch.float32),
+            torch.from_numpy(stops[:, 0]),
+            torch.from_numpy(stops[:, 1]),
+            torch.as_tensor(snapshots.times[stops[:, 1]], dtype=torch.float32),
+        )
+        for control, stops in zip(arms.control, arms.courses(snapshots), strict=True)
+        if len(stops) > 1
+    ]
+
+
 def _around(
-    latent: np.ndarray, velocity: np.ndarray, extra: dict[str, Any], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Surroundings of the cells and of the ways between snapshots, which are no empty space; one state a cell."""
+    space: FitSpace, velocity: np.ndarray, extra: dict[str, Any], between: np.ndarray | None, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Surroundings of the cells and of the ways between snapshots, which are no empty space; one state a cell.
+
+    Returns states, velocities and arms; cells of one crowd are around by themselves.
+    """
     from scnode.data import surroundings
 
-    if extra:
-        states = np.concatenate([latent, extra["bridge"]])
-        moving = np.concatenate([velocity, extra["bridge_velocity"]])
-        outside, back = surroundings(states, moving, rng=rng)
-        chosen = rng.permutation(len(states))[: len(latent)]
-        return outside[chosen], back[chosen]
-    return surroundings(latent, velocity, rng=rng)
+    arms, latent = space.evidence.all_arms, space.latent
+    states, moving, arm, crowd = latent, velocity, arms.number, arms.crowd
+    if between is not None:
+        states, moving = np.concatenate([latent, extra["bridge"]]), np.concatenate([velocity, extra["bridge_velocity"]])
+        arm = np.concatenate([arms.number, between])
+        crowd = np.where(np.isin(arm, crowd), arm, -1)
+    parts = []
+    for label in np.unique(crowd):
+        own = crowd == label
+        parts.append((*surroundings(states[own], moving[own], rng=rng), arm[own]))
+    outside, back, outside_arm = (np.concatenate(part) for part in zip(*parts, strict=True))
+    if len(outside) == len(latent):
+        return outside, back, outside_arm
+    chosen = rng.permutation(len(outside))[: len(latent)]
+    return outside[chosen], back[chosen], outside_arm[chosen]

@@ -12,6 +12,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._typing import RandomState
 from scnode._validation import check_cells
+from scnode.tl._control import arms_of, key_list
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -30,6 +31,7 @@ def fit(
     time_key: str | None = None,
     lineage_key: str | None = None,
     coupling_key: str | None = None,
+    control_key: str | Sequence[str] | None = None,
     weights: Mapping[str, float] | None = None,
     use_rep: str | None = None,
     layer: str | None = None,
@@ -79,6 +81,14 @@ def fit(
     coupling_key
         `obsp` entry (cell, cell) with couplings of successive times, such as moscot's; without it they are exact
         optimal transport.
+    control_key
+        `obs` column or columns of what each cell is under, constant over its life: a numeric dose, divided by its
+        largest absolute value (take logarithms before, where doses span decades); a boolean; or a categorical, one
+        input for each category but the first, the reference. The field is then a :class:`scnode.nn.ControlledField`
+        :math:`f_\theta(z, u)`. Cells are averaged, coupled and carried along among those under the same. Cells at
+        the reference of every column are untreated: those of the first time start each arm that has no cells there;
+        and where they are seen at one time alone, and times are all the evidence, they are taken to be at rest, and
+        :math:`f_\theta(z, 0) = 0`.
     weights
         Factor by source, ``{"pseudotime": 1.0, "velocity": 1.0, "time": 1.0, "lineage": 1.0}``.
     use_rep
@@ -98,7 +108,7 @@ def fit(
         `obs` column of the batches that a VAE keeps out of the latent space.
     field
         Kind of field, a key of :data:`scnode.nn.FIELDS`, or a :class:`scnode.nn.Field` to start from, whose own
-        ensemble then counts.
+        ensemble then counts. With `control_key` the default is ``"controlled"``.
     noise
         Fit a diffusion :class:`scnode.nn.Diffusion` as well, :math:`dz = f(z)\,dt + G(z)\,dW`. Its level is that of
         short walks over smoothed states, not the cells' own noise, which snapshots do not determine: see the user
@@ -140,8 +150,9 @@ def fit(
         (``"time|fit"``) by cell, `notes` on sources and genes that contradict the rest, the `clock` (its `kind`,
         ``"path"`` or ``"cycle"``, and from velocities alone the shares of their flow that a `potential` and one
         `winding` beyond it explain, and the share of cells `turning` along), with `time_key` the `time_unit` (`key`,
-        `unit`, `origin` and `span` of the clock, times `kept`), with `noise` its `level` (mean of
-        ``obs["scnode_diffusion"]``), the median `peclet` number
+        `unit`, `origin` and `span` of the clock, times `kept`), with `control_key` the `control` (`names` of the
+        inputs, `reference` levels, and whether the field is at `rest` without input), with `noise` its `level` (mean
+        of ``obs["scnode_diffusion"]``), the median `peclet` number
         :math:`\|f\|^2 \tau / \mathrm{tr}\,G G^\top` with :math:`\tau` the unit of the clock, and what it is
         `fitted_to`, and with `decoder` its `name` and `explained_variance`; of a
         :class:`scnode.nn.StoichiometricField` also `conserved`, arrays with an entry for each conserved quantity: its
@@ -161,17 +172,21 @@ def fit(
     :cite:p:`Weinreb2018`
     """
     params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "rng", "trainer_kwargs"}}
-    params["field"] = field if isinstance(field, str) else field.name
+    params["control_key"] = key_list(control_key)
+    from scnode.data import Controls
     from scnode.tl._annotate import annotate
     from scnode.tl._field import check_field, new_model, train_field
     from scnode.tl._gather import gather
     from scnode.tl._learned import Training
     from scnode.tl._space import build_space
 
-    check_field(field, adata, use_rep)
-    _check_options(noise=noise, n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
+    field = check_field(field, adata, use_rep=use_rep, control_key=control_key)
+    params["field"] = field if isinstance(field, str) else field.name
+    _check_noise(noise=noise, control_key=control_key)
+    _check_positive(n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
     check_cells(adata)
     snapshots = _snapshots(adata, time_key, holdout, batch_key)
+    controls = None if control_key is None else Controls.of(adata, control_key)
     source = np.random.default_rng(rng)
     trainer_options = {"accelerator": accelerator, "devices": devices, **(trainer_kwargs or {})}
     epochs = max_epochs or _MAX_EPOCHS
@@ -189,10 +204,14 @@ def fit(
         reuse=seen is adata,
     )
     seen_snapshots = None if snapshots is None else snapshots.of_seen()
+    time_alone = not any((lineage_key, pseudotime_key, velocity_key))
+    arms = arms_of(seen, controls, seen_snapshots, time_alone=time_alone)
+    space = space.under(arms)
     gathered = gather(
         seen,
         space,
         seen_snapshots,
+        controls=controls,
         weights=weights,
         rng=source,
         pseudotime_key=pseudotime_key,
@@ -200,7 +219,7 @@ def fit(
         lineage_key=lineage_key,
         coupling_key=coupling_key,
     )
-    model = new_model(space, field, n_members, source, noise=noise)
+    model = new_model(space, field, n_members, source, noise=noise, controls=controls)
     history = train_field(
         model,
         space,
@@ -242,9 +261,17 @@ def _snapshots(
     return snapshots
 
 
-def _check_options(*, noise: bool, **numbers: float | None) -> None:
+def _check_noise(*, noise: bool, control_key: object) -> None:
     if not isinstance(noise, bool):
         raise ScnodeError(f"noise={noise!r} is no answer. Pass True for a diffusion, or leave it out.")
+    if noise and control_key is not None:
+        raise ScnodeError(
+            f"noise=True with control_key={control_key!r}: a diffusion is fitted to fields without an input. Leave "
+            "one of them out."
+        )
+
+
+def _check_positive(**numbers: float | None) -> None:
     for name, value in numbers.items():
         if value is not None and not value > 0:
             raise ScnodeError(f"{name}={value} must be positive. Leave it out for the default.")

@@ -14,7 +14,7 @@ from scnode.data import contradictions, find_evidence, find_winding, mix, veloci
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scnode.data import Evidence, Snapshots, Target, Winding
+    from scnode.data import Controls, Evidence, Snapshots, Target, Winding
     from scnode.tl._space import FitSpace
 
 
@@ -50,6 +50,7 @@ def gather(
     *,
     weights: Mapping[str, float] | None,
     rng: np.random.Generator,
+    controls: Controls | None = None,
     **keys: str | None,
 ) -> Gathered:
     """Find the evidence, mix it, and bring it to the clock: days where they are known, else the first source's."""
@@ -64,6 +65,8 @@ def gather(
         if np.isfinite(cosines).any():
             logger.info("Agreement of %s: mean cosine %.2f.", pair.replace("|", " and "), np.nanmean(cosines))
     notes = contradictions(sources, space.evidence)
+    if controls is not None and snapshots is not None:
+        notes += space.evidence.all_arms.notes(snapshots, controls)
     for note in notes:
         logger.warning("%s", note)
     return Gathered(sources, target, clock, report, notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from scnode.metrics import optimal_plan
 from scnode.model import stored_model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -77,24 +78,29 @@ class HeldOut:
         *,
         max_cells: int,
         rng: np.random.Generator,
+        control: Floats | None = None,
     ) -> HeldOut:
-        """Clouds of a model that was fitted with `time` and, it may be, others held out."""
+        """Clouds of a model that was fitted with `time` and, it may be, others held out.
+
+        Cells whose day is NaN are left out; those left are under one `control` (control,) where the field takes one.
+        """
+        flow = partial(_flow, fitted, rng=rng, control=control)
         keys = Keys()
         latent = np.asarray(fitted.obsm[keys.latent], dtype=float)
-        kept = np.setdiff1d(days, [time, *others])
+        kept = np.setdiff1d(days[~np.isnan(days)], [time, *others])
         last = kept[kept < time].max()
         first, second = _around(kept, time)
         before = latent[days == last]
         x, y = (_some(latent[days == end], max_cells, rng) for end in (first, second))
         share = (time - first) / (second - first)
         size = min(len(before), int((days == time).sum()) // 2, max_cells)
-        moved = _flow(fitted, before, [last, time], rng)[-1]
+        moved = flow(before, [last, time])[-1]
         return cls(
             time=time,
             target=latent[days == time],
             before=before,
             moved=moved,
-            smoothed=_smooth(fitted, x, y, (first, time, second), rng) if time < second else None,
+            smoothed=_smooth(flow, x, y, (first, time, second)) if time < second else None,
             interpolated=Pairs.along(x, y, x, share),
             size=size,
         )
@@ -123,16 +129,21 @@ def _some(cloud: Floats, most: int, rng: np.random.Generator) -> Floats:
     return cloud[rng.permutation(len(cloud))[:most]]
 
 
-def _smooth(
-    fitted: AnnData, x: Floats, y: Floats, times: tuple[float, float, float], rng: np.random.Generator
-) -> Pairs:
+def _smooth(flow: Callable[..., Floats], x: Floats, y: Floats, times: tuple[float, float, float]) -> Pairs:
     """States of the flow from x, each with its share of what the flow misses of y at the later time."""
     start, time, end = times
-    _, there, beyond = _flow(fitted, x, [start, time, end], rng)
+    _, there, beyond = flow(x, [start, time, end])
     return Pairs.along(beyond, y, there, (time - start) / (end - start))
 
 
-def _flow(fitted: AnnData, states: Floats, days: list[float], rng: np.random.Generator) -> Floats:
+def _flow(
+    fitted: AnnData,
+    states: Floats,
+    days: list[float],
+    *,
+    rng: np.random.Generator,
+    control: Floats | None = None,
+) -> Floats:
     """Where mean field and noise take states from the first of these days, shape (day, cell, latent)."""
     import torch
 
@@ -140,11 +151,12 @@ def _flow(fitted: AnnData, states: Floats, days: list[float], rng: np.random.Gen
     ts = torch.tensor([clock(day, report) for day in days], dtype=torch.float32)
     model, starts = stored_model(fitted), torch.as_tensor(states, dtype=torch.float32)
     with torch.no_grad():
+        under = None if control is None else torch.as_tensor(control, dtype=torch.float32)
         if model.diffusion is None:
-            paths = model.flow(starts, ts)[:, 0]
+            paths = model.flow(starts, ts, control=under)[:, 0]
         else:
             generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-            paths = model.sample(starts, ts, generator=generator)[:, 0]
+            paths = model.sample(starts, ts, generator=generator, control=under)[:, 0]
     return paths.transpose(0, 1).numpy().astype(float)
 
 

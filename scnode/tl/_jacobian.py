@@ -10,6 +10,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode.model import stored_model
+from scnode.tl._control import own_control
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -29,7 +30,7 @@ def jacobian(
     key_added: str = DEFAULT,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Jacobian :math:`J = \partial f/\partial z` of the ensemble mean at every cell.
+    r"""Jacobian :math:`J = \partial f/\partial z` of the ensemble mean at every cell, under its own input.
 
     At gene level, with the encoder :math:`E` and the decoder :math:`D`, the response of the rate of gene :math:`e` to
     gene :math:`r` is :math:`\partial\dot x_e/\partial x_r = \partial D_e(z)\, J\, \partial_r E(D(z))`; with principal
@@ -61,7 +62,11 @@ def jacobian(
     model = stored_model(adata, key_added)
     columns = _columns(model, effectors, regulators)
     latent = np.asarray(adata.obsm[keys.latent], dtype=np.float32)
-    parts = [_measures(model, chunk, *columns) for chunk in np.array_split(latent, max(1, len(latent) // _CHUNK))]
+    own = own_control(adata, model)
+    parts = [
+        _measures(model, latent[rows], None if own is None else own[rows], *columns)
+        for rows in np.array_split(np.arange(len(latent)), max(1, len(latent) // _CHUNK))
+    ]
     divergence, norm, eigenvalues, genes = (np.concatenate(p) for p in zip(*parts, strict=True))
     result = adata.copy() if copy else adata
     result.obs[keys.divergence] = divergence
@@ -85,14 +90,15 @@ def _columns(
 
 
 def _measures(
-    model: LatentODE, latent: np.ndarray, effectors: list[int], regulators: list[int]
+    model: LatentODE, latent: np.ndarray, control: Tensor | None, effectors: list[int], regulators: list[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     import torch
 
     from scnode import ode
 
     states = torch.from_numpy(latent)
-    matrices = ode.jacobian(model.field.mean, states)
+    with torch.no_grad():
+        matrices = model.under(control).jacobian(torch.zeros(()), states)
     values = np.linalg.eigvals(matrices.numpy())
     # Ties in the real part are broken by the imaginary one, so that conjugate pairs keep one order.
     order = np.lexsort((-values.imag, -values.real), axis=1)

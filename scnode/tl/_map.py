@@ -14,6 +14,7 @@ from scnode._settings import logger
 from scnode._validation import check_names, check_obsm
 from scnode.data import Support, encode, mean_phase, read_batches, read_expression
 from scnode.model import LatentODE, stored_model
+from scnode.tl._control import own_control
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -35,7 +36,8 @@ def map(
 
     Genes are matched by name: their order does not matter, further genes are left out, and a gene that `adata` lacks
     takes its mean over the cells of the fit. Nothing is fitted again: :math:`z = E(x)` and :math:`\dot z = f(z)`.
-    A model on a representation of the user's reads it from `obsm`, where the new cells must have been placed.
+    A model on a representation of the user's reads it from `obsm`, where the new cells must have been placed; a field
+    under an input reads each new cell's from the columns of the fit's `control_key`.
 
     Parameters
     ----------
@@ -63,8 +65,8 @@ def map(
     Raises
     ------
     ScnodeError
-        No fitted model, expression on another scale, more than half of the genes missing, or a batch that the model
-        was not fitted to; `adata` is then unchanged.
+        No fitted model, expression on another scale, more than half of the genes missing, or a batch or an input that
+        the model was not fitted to; `adata` is then unchanged.
     """
     keys, reference = Keys(key_added), None
     if not isinstance(model, LatentODE):
@@ -162,7 +164,7 @@ def _write(
 
     states = torch.as_tensor(latent, dtype=torch.float32)
     with torch.no_grad():
-        velocity, sd = deepcopy(model).float().velocity(states)
+        velocity, sd = deepcopy(model).float().velocity(states, control=own_control(adata, model))
     adata.obsm[keys.latent] = states.numpy()
     adata.obsm[keys.velocity] = velocity.numpy()
     adata.obs[keys.velocity_sd] = sd.numpy()

@@ -11,6 +11,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode.model import stored_model
+from scnode.tl._control import chosen_control
 from scnode.tl._outcomes import outcome_table, terminal_groups
 from scnode.tl._trajectories import Start, start_rows
 
@@ -40,7 +41,8 @@ def perturb(
     Decoded expression of a held gene is :math:`a\cdot z + b`. Its level defines a plane of the latent space; the start
     is moved to the nearest state on that plane, and with ``mode="hold"`` the flow follows
     :math:`\dot z = (I - A^+A) f(z)`, so that the gene keeps its level while every other responds through the field.
-    Both arms start from the same cells and go through every member of the ensemble with the same solver.
+    Both arms start from the same cells and go through every member of the ensemble with the same solver, each
+    cell under its own input where the field takes one.
 
     Parameters
     ----------
@@ -97,9 +99,10 @@ def perturb(
     states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
     ts = torch.tensor([0.0, horizon])
     with torch.no_grad():
-        control = model.flow(states, ts, members=True)[:, :, -1].numpy()
+        own = chosen_control(adata, model, rows, None)
+        control = model.flow(states, ts, members=True, control=own)[:, :, -1].numpy()
         held = hold if mode == "hold" else None
-        perturbed = model.flow(hold.confine(states), ts, members=True, hold=held)[:, :, -1].numpy()
+        perturbed = model.flow(hold.confine(states), ts, members=True, hold=held, control=own)[:, :, -1].numpy()
     record: dict[str, Any] = {
         "genes": list(genes),
         "levels": np.array([float(v) for v in genes.values()]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from scnode.tl._principal import principal_components
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scnode.data import Batches, Expression
+    from scnode.data import Arms, Batches, Expression
     from scnode.nn import Encoder
 
 _N_COMPONENTS = 20
@@ -41,6 +41,14 @@ class FitSpace:
     batches: Batches | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
+
+    def under(self, arms: Arms | None) -> FitSpace:
+        """The same of cells under an input, where neighbours are of one arm."""
+        if arms is None:
+            return self
+        k = self.evidence.neighbors.index.shape[1]
+        near = Neighbors.among(self.latent, arms.crowd, k=k)
+        return replace(self, evidence=replace(self.evidence, neighbors=near, arms=arms))
 
 
 def build_space(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from scnode._keys import DEFAULT, Keys
 from scnode._typing import RandomState
 from scnode._validation import near
 from scnode.model import stored_model
+from scnode.tl._control import Level, chosen_control
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -33,11 +34,14 @@ def trajectories(
     n_samples: int = 1,
     noise: bool | None = None,
     solver: str | None = None,
+    control: Mapping[str, Level] | None = None,
     rng: RandomState = 0,
     key_added: str = DEFAULT,
     copy: bool = False,
 ) -> AnnData | None:
     r"""Integrate :math:`\dot z = f(z)`, or draw from :math:`dz = f(z)\,dt + G(z)\,dW`, from start cells.
+
+    A field that was fitted with `control_key` is :math:`f(z, u(t))`.
 
     Parameters
     ----------
@@ -59,6 +63,11 @@ def trajectories(
     solver
         With noise one of :func:`scnode.ode.solve_sde`, ``"srk2"`` by default and ``"implicit_euler"`` for a stiff
         field; without, one of :func:`scnode.ode.solve`, ``"auto"`` by default.
+    control
+        What the cells are under from the start on, where the field was fitted with `control_key`: column to level, in
+        the units of the column; to a function of the time, which takes a tensor and returns one; or to a schedule
+        ``(times, levels)``, each level from its time until the next one, or ``(times, levels, "linear")``. Times are
+        in units of the clock from the start. Columns that it does not name are each cell's own.
     rng
         Source of the noise.
     key_added, copy
@@ -72,8 +81,8 @@ def trajectories(
     Raises
     ------
     ScnodeError
-        No fitted model, no start cell, more samples than members, noise asked of a model without a diffusion, or more
-        states than 1 GiB holds.
+        No fitted model, no start cell, more samples than members, noise asked of a model without a diffusion, more
+        states than 1 GiB holds, or an input that the field does not have.
     SolverError
         A trajectory that could not be integrated.
     """
@@ -89,14 +98,14 @@ def trajectories(
     _check_samples(model, n_samples, noisy=noisy, size=len(rows) * n_steps * model.n_latent)
     ts = torch.linspace(0, length, n_steps)
     states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
+    under = chosen_control(adata, model, rows, control)
     with torch.no_grad():
         if noisy:
             generator = torch.Generator().manual_seed(int(np.random.default_rng(rng).integers(2**62)))
-            paths = model.sample(
-                states, ts, n_samples=n_samples, generator=generator, solver=solver or "srk2", step=length / _STEPS
-            )
+            stochastic: dict[str, Any] = {"solver": solver or "srk2", "step": length / _STEPS, "control": under}
+            paths = model.sample(states, ts, n_samples=n_samples, generator=generator, **stochastic)
         else:
-            paths = model.flow(states, ts, members=n_samples > 1, solver=solver or "auto")[:, :n_samples]
+            paths = model.flow(states, ts, members=n_samples > 1, solver=solver or "auto", control=under)[:, :n_samples]
     result = adata.copy() if copy else adata
     stored = {"t": ts.numpy(), "latent": paths.numpy(), "start": adata.obs_names[rows].to_numpy().astype(str)}
     result.uns[keys.uns] = {**result.uns[keys.uns], "trajectories": stored}

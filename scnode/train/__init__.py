@@ -1,7 +1,8 @@
 """Fit encoders and vector fields with Lightning."""
 
+from ._courses import Course
 from ._encoder import Profiles, fit_encoder
 from ._fit import Examples, fit_field
 from ._losses import LossTerms, path_loss, regression_loss
 
-__all__ = ["Examples", "LossTerms", "Profiles", "fit_encoder", "fit_field", "path_loss", "regression_loss"]
+__all__ = ["Course", "Examples", "LossTerms", "Profiles", "fit_encoder", "fit_field", "path_loss", "regression_loss"]

@@ -19,9 +19,10 @@ from scnode._settings import logger, settings
 from scnode.train._losses import SURROUNDINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from scnode.nn import Diffusion, Field
+    from scnode.train._courses import Course
 
 # Of the epochs and of the learning rate of the regression. Chords across snapshots are a start only, and the polish is
 # then the fit proper.
@@ -51,6 +52,10 @@ class Examples:
         States between the snapshots and velocities that lead across, shape (state, latent).
     local
         Share of the evidence that is not the snapshots', and stays when these themselves are fitted.
+    control, outside_control, bridge_control
+        Inputs of these states, for a field that takes one, shape (cell, control).
+    arm, courses
+        Number of the arm that each cell is of, shape (cell,), and the snapshots that the cells of each arm go through.
     """
 
     latent: np.ndarray
@@ -65,6 +70,11 @@ class Examples:
     bridge: np.ndarray | None = None
     bridge_velocity: np.ndarray | None = None
     local: float = 1.0
+    control: np.ndarray | None = None
+    outside_control: np.ndarray | None = None
+    bridge_control: np.ndarray | None = None
+    arm: np.ndarray | None = None
+    courses: Sequence[Course] = ()
 
 
 def fit_field(
@@ -97,7 +107,13 @@ def fit_field(
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     data = CellData(tensors, train=train, validation=validation, batch_size=batch_size, generator=generator)
     stage = partial(
-        _stage, field=field, data=data, options=trainer_options, local=examples.local, counts_start=prepared
+        _stage,
+        field=field,
+        data=data,
+        options=trainer_options,
+        local=examples.local,
+        courses=examples.courses,
+        counts_start=prepared,
     )
     # Full steps would first lead away from a start that is the least of nearly the same loss.
     pace = _PREPARED if prepared else 1.0
@@ -146,6 +162,7 @@ def _tensors(
         "states": examples.paths,
         "times": examples.times,
         **_time_course(examples, boot),
+        **_controls(examples, n),
     }
     tensors = {name: torch.as_tensor(a, dtype=torch.float32) for name, a in arrays.items()}
     return tensors, order[n_validation:], order[:n_validation]
@@ -175,6 +192,17 @@ def _time_course(examples: Examples, boot: np.ndarray) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _controls(examples: Examples, n: int) -> dict[str, np.ndarray]:
+    """Inputs of all states, and the arm of every cell."""
+    arrays = {
+        "latent_control": examples.control,
+        "outside_control": examples.outside_control,
+        "bridge_control": examples.bridge_control,
+        "arm": examples.arm,
+    }
+    return {name: a[np.resize(np.arange(len(a)), n)] for name, a in arrays.items() if a is not None}
+
+
 def _stage(
     stage: str,
     *,
@@ -184,13 +212,14 @@ def _stage(
     lr: float,
     options: Mapping[str, Any],
     local: float,
+    courses: Sequence[Course] = (),
     counts_start: bool = False,
     solve_options: dict[str, object] | None = None,
 ) -> tuple[list[dict[str, Any]], bool]:
     """Fit the field, and return the history and whether the user interrupted."""
     from scnode.train._module import FieldModule
 
-    module = FieldModule(field, lr=lr, local=local, solve_options=solve_options)
+    module = FieldModule(field, lr=lr, local=local, solve_options=solve_options, courses=courses)
     found = run_stage(module, data, stage=stage, max_epochs=max_epochs, options=options, counts_start=counts_start)
     if module.skipped:
         logger.warning("%d steps of the %s had no finite gradient and were left out: lower lr=.", module.skipped, stage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from scnode.nn import Field
+from scnode.nn import ControlledField, Field
+from scnode.train._courses import Course, course_loss
 from scnode.train._losses import LossTerms, path_loss, regression_loss, snapshot_loss
 
 Batch = dict[str, Tensor]
@@ -20,9 +22,16 @@ class FieldModule(L.LightningModule):
     """Regression on local evidence; with `solve_options`, short solved trajectories and snapshots as well."""
 
     def __init__(
-        self, field: Field, *, lr: float, local: float = 1.0, solve_options: dict[str, object] | None = None
+        self,
+        field: Field,
+        *,
+        lr: float,
+        local: float = 1.0,
+        solve_options: dict[str, object] | None = None,
+        courses: Sequence[Course] = (),
     ) -> None:
         super().__init__()
+        self.courses = tuple(courses)
         self.field, self.lr, self.local, self.solve_options = field, lr, local, solve_options
         self.skipped = 0
 
@@ -30,26 +39,36 @@ class FieldModule(L.LightningModule):
         """Losses of a batch."""
         weight = batch["weight"].T
         even = torch.ones_like(weight)
-        regression = self._regression(batch["latent"], batch["velocity"], weight)
-        surroundings = self._regression(batch["outside"], batch["outside_velocity"], even)
+        regression = self._regression(batch, "latent", "velocity", weight)
+        surroundings = self._regression(batch, "outside", "outside_velocity", even)
         if self.solve_options is None:
             return LossTerms(regression, surroundings, bridge=self._bridge(batch, even))
         path = None
         if self.local > 0:
-            path = path_loss(self.field, batch["times"], batch["states"], weight, solve_options=self.solve_options)
+            path = path_loss(
+                self._under(batch), batch["times"], batch["states"], weight, solve_options=self.solve_options
+            )
         return LossTerms(regression, surroundings, path=path, snapshots=self._snapshots(batch), local=self.local)
 
     def _bridge(self, batch: Batch, even: Tensor) -> Tensor | None:
         if "bridge" not in batch:
             return None
-        return (1 - self.local) * self._regression(batch["bridge"], batch["bridge_velocity"], even)
+        return (1 - self.local) * self._regression(batch, "bridge", "bridge_velocity", even)
 
-    def _regression(self, states: Tensor, velocity: Tensor, weight: Tensor) -> Tensor:
-        return regression_loss(self.field, states.new_zeros(()), states, velocity, weight)
+    def _under(self, batch: Batch, states: str = "latent") -> Field:
+        """The field under the input of every state, where it takes one."""
+        control = f"{states}_control"
+        return self.field.under(batch[control]) if isinstance(self.field, ControlledField) else self.field
+
+    def _regression(self, batch: Batch, states: str, velocity: str, weight: Tensor) -> Tensor:
+        at = batch[states]
+        return regression_loss(self._under(batch, states), at.new_zeros(()), at, batch[velocity], weight)
 
     def _snapshots(self, batch: Batch) -> Tensor | None:
         if "snapshot" not in batch or self.solve_options is None:
             return None
+        if isinstance(self.field, ControlledField):
+            return course_loss(self.field, self.courses, batch, solve_options=self.solve_options)
         return snapshot_loss(
             self.field,
             batch["snapshot"],

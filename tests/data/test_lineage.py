@@ -5,7 +5,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from scnode import EvidenceError
-from scnode.data import Neighbors, Space, read_snapshots
+from scnode.data import Arms, Neighbors, Space, read_snapshots
 from scnode.data._lineage import lineage_evidence, read_clones
 from scnode.data._time_course import time_course_evidence
 from scnode.metrics import cosine
@@ -112,11 +112,13 @@ def test_a_clone_seen_every_day_is_followed_from_day_to_day():
 
     own = [f"c{i}" for i in range(40)]
     adata = three_days([*own, *own, *own])
-    transports, tied = _transports(read_clones(adata, "clone"), read_snapshots(adata, "day"))
+    transports, tied = _transports(read_clones(adata, "clone"), read_snapshots(adata, "day"), Arms.one(adata.n_obs))
     assert [t.elapsed for t in transports] == [0.5, 0.5]
     assert tied.all()
     skipping = three_days([*own, *own[:20], *[None] * 20, *own])
-    transports, tied = _transports(read_clones(skipping, "clone"), read_snapshots(skipping, "day"))
+    transports, tied = _transports(
+        read_clones(skipping, "clone"), read_snapshots(skipping, "day"), Arms.one(skipping.n_obs)
+    )
     assert [(t.elapsed, int(t.plan.sum())) for t in transports] == [(0.5, 20), (1.0, 20), (0.5, 20)]
 
 

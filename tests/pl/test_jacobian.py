@@ -16,7 +16,7 @@ def test_the_heatmap_is_the_table_in_its_order(responding):
     table = scnode.get.jacobian(responding).set_index(["effector", "regulator"])["mean"]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["g1", "g2", "g4"]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["g0", "g3"]
-    np.testing.assert_allclose(shown, table.unstack().loc[["g1", "g2", "g4"], ["g0", "g3"]])
+    np.testing.assert_allclose(shown, table.unstack().loc[["g1", "g2", "g4"], ["g0", "g3"]], rtol=1e-5)
     low, high = ax.images[0].get_clim()
     assert low == -high
     assert ax.get_title() == "mean over all cells"

@@ -1,0 +1,158 @@
+"""An ensemble of perceptrons that an input drives."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from scnode._errors import ScnodeError
+from scnode.nn._inputs import Before, breaks_of, value_at
+from scnode.nn._mlp_field import MLPField
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from scnode.nn._inputs import Input
+
+
+class ControlledField(MLPField):
+    r"""Field :math:`f(x, u) = s_v\,g((x - \mu) / s_x, u)` under an input :math:`u(t)`: a dose, a drug, a stimulus.
+
+    :math:`g` is a perceptron of state and input, or with `rest` the difference
+    :math:`g(z, u) = h(z, u) - h(z, 0)`, so that nothing moves without input. Scales, ensemble and what lies beyond the
+    data are those of :class:`scnode.nn.Field`. :meth:`under` gives the field under one input, which solvers take.
+
+    Parameters
+    ----------
+    n_latent
+        Dimension of the state.
+    n_controls
+        Dimension of the input, of order one.
+    rest
+        Whether the field vanishes where the input is 0.
+    hidden, n_members, generator, activation, time_dependent
+        As in :class:`scnode.nn.MLPField`.
+
+    Raises
+    ------
+    ScnodeError
+        A size below 1, or an unknown activation.
+
+    References
+    ----------
+    :cite:p:`Sontag1998`
+
+    Examples
+    --------
+    >>> import torch
+    >>> from scnode import nn, ode
+    >>> field = nn.ControlledField(2, n_controls=1, rest=True).under(torch.tensor([0.0]))
+    >>> ode.solve(field, torch.ones(1, 2), torch.tensor([0.0, 1.0])).ys[0, -1]
+    tensor([1., 1.], grad_fn=...)
+    """
+
+    name: ClassVar[str] = "controlled"
+
+    def __init__(
+        self,
+        n_latent: int,
+        *,
+        n_controls: int = 1,
+        rest: bool = False,
+        hidden: Sequence[int] = (64, 64),
+        n_members: int = 1,
+        generator: torch.Generator | None = None,
+        activation: str = "silu",
+        time_dependent: bool = False,
+    ) -> None:
+        if n_controls < 1:
+            raise ScnodeError(f"ControlledField(n_controls={n_controls}) has no input. Pass at least 1.")
+        super().__init__(
+            n_latent,
+            hidden=hidden,
+            n_members=n_members,
+            generator=generator,
+            activation=activation,
+            time_dependent=time_dependent,
+            n_further=n_controls,
+        )
+        self.n_controls, self.rest = n_controls, rest
+        self.input: Input | None = None
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Those of the perceptron, the dimension of the input, and whether nothing moves without it."""
+        return {**super().sizes, "n_controls": self.n_controls, "rest": self.rest}
+
+    def under(self, u: Input) -> ControlledField:
+        """The same field, sharing its weights, under an input.
+
+        Parameters
+        ----------
+        u
+            A constant (control,), one for each cell (cell, control), a :class:`scnode.nn.Schedule`, or a callable that
+            takes a time, a scalar or a column (row, 1), and returns (control,) or (row, control). Gradients flow to
+            all that they are made of.
+
+        Returns
+        -------
+        ControlledField
+            A field as :func:`scnode.ode.solve` takes it. Where the input jumps a solver must not step across: take
+            :meth:`pieces`, or :meth:`scnode.model.LatentODE.flow`, which does.
+
+        Raises
+        ------
+        ScnodeError
+            A constant of another dimension, or not finite.
+        """
+        if not callable(u):
+            u = torch.as_tensor(u, dtype=None if torch.is_tensor(u) else self.scale.dtype)
+            if u.ndim not in (1, 2) or u.shape[-1] != self.n_controls or not bool(torch.isfinite(u).all()):
+                raise ScnodeError(
+                    f"An input of shape {tuple(u.shape)} is no finite input of {self.n_controls} controls. Pass "
+                    f"({self.n_controls},), or (cell, {self.n_controls})."
+                )
+        return self._bound(u)
+
+    def pieces(self) -> tuple[Tensor, list[ControlledField]]:
+        """Times at which the input jumps or bends, (break,), and the field before, between and after them."""
+        u = self._bound_input()
+        breaks = breaks_of(u)
+        return breaks, [*(self._bound(Before(u, end)) for end in breaks), self]
+
+    def scaled(self, t: Tensor, z: Tensor) -> Tensor:
+        """Value of every member's network at state and input."""
+        driven = super().scaled(t, z)
+        return driven - MLPField.scaled(self._idle(), t, z) if self.rest else driven
+
+    def scaled_jacobian(self, t: Tensor, z: Tensor) -> Tensor:
+        """Chain of the layers, by the state alone."""
+        driven = super().scaled_jacobian(t, z)
+        return driven - MLPField.scaled_jacobian(self._idle(), t, z) if self.rest else driven
+
+    def _bound(self, u: Input) -> ControlledField:
+        bound = copy.copy(self)
+        # Past the registry of modules, which both share: a policy that is a module stays the caller's.
+        bound.__dict__["input"] = u
+        return bound
+
+    def _idle(self) -> ControlledField:
+        return self._bound(self.scale.new_zeros(self.n_controls))
+
+    def _bound_input(self) -> Input:
+        if self.input is None:
+            raise ScnodeError("The field is under no input. Call field.under(u) first.")
+        return self.input
+
+    def _inputs(self, t: Tensor, z: Tensor) -> Tensor:
+        u = value_at(self._bound_input(), t).to(z)
+        if u.shape[-1] != self.n_controls:
+            raise ScnodeError(
+                f"The input has shape {tuple(u.shape)} at times of shape {tuple(t.shape)}. Return (..., "
+                f"{self.n_controls}), the field's controls."
+            )
+        return torch.cat((super()._inputs(t, z), u.expand(*z.shape[:-1], self.n_controls)), -1)
