@@ -26,9 +26,9 @@ def main() -> None:
         rows,
         f"`datasets.bifurcation`, seed {SEED}, 1500 cells, negative binomial counts of 500 molecules a cell; "
         "`tl.fit(noise=True, n_members=2, max_epochs=60)`. Levels are root mean squares over 20 latent coordinates, "
-        "the mean over cells, per square root of the clock; truth is `datasets.true_diffusion`. Correlation: of both "
-        "over the cells. Days: six. The last rows hold out the fourth day and give the energy distance of its forecast "
-        "from its cells in place of a level.",
+        "the mean over cells, per square root of the clock; the truth is `datasets.true_diffusion`. Correlation: of "
+        "both over the cells. Days: six. The last rows hold out the fourth day and give the energy distance of its "
+        "forecast from its cells in place of a level.",
     )
 
 
