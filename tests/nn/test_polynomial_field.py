@@ -139,7 +139,7 @@ def test_without_noise_what_the_quadrature_leaves_is_no_term(system):
 
 @pytest.mark.parametrize("noise", [0.02, 0.05])
 def test_exactly_the_right_terms_are_found_in_noise(system, noise):
-    """A threshold has its level: of 360 draws, three found a term too many."""
+    """A threshold has its level: of 240 draws, two found a term too many."""
     right, n_draws, z = 0, 20, []
     for seed in range(n_draws):
         field = nn.PolynomialField(len(system.names))

@@ -51,3 +51,14 @@ def test_the_rehearsal_before_training_is_not_an_epoch():
     best.on_validation_end(SimpleNamespace(sanity_checking=True, callback_metrics={"validation_loss": 0.0}), module)
     assert best.state is None
     assert not best.history
+
+
+def test_a_start_that_counts_is_kept_where_no_epoch_is_better():
+    module, best = torch.nn.Linear(1, 1, bias=False), BestState("regression", counts_start=True)
+    for sanity, loss in ((True, 1.0), (False, 2.0)):
+        torch.nn.init.constant_(module.weight, loss)
+        trainer = SimpleNamespace(sanity_checking=sanity, callback_metrics={"validation_loss": loss})
+        best.on_validation_end(trainer, module)
+    best.restore(module)
+    assert module.weight.item() == 1.0
+    assert not best.history

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from scnode.nn import MLPField
+from scnode.nn import MLPField, PolynomialField
 from scnode.train import Examples, fit_field
 
 A = np.array([[-0.5, 1.0], [-1.0, -0.5]])
@@ -20,9 +20,9 @@ def spiral(n=400):
     return Examples(latent, velocity, np.ones(n), latent, velocity, paths, times)
 
 
-def fit(callbacks=(), seed=0, **options):
+def fit(callbacks=(), seed=0, field=None, **options):
     torch.set_num_threads(1)
-    field = MLPField(2, hidden=(32, 32), n_members=3, generator=torch.Generator().manual_seed(0))
+    field = field or MLPField(2, hidden=(32, 32), n_members=3, generator=torch.Generator().manual_seed(0))
     history = fit_field(
         field,
         spiral(),
@@ -132,3 +132,19 @@ def test_a_gradient_that_is_not_finite_costs_its_step_alone(caplog, monkeypatch)
     assert "1 steps of the regression had no finite gradient" in caplog.text
     assert all(bool(p.isfinite().all()) for p in field.parameters())
     assert all(np.isfinite(h["validation_loss"]) for h in history)
+
+
+def test_a_kind_that_can_begins_at_the_least_squares_of_every_member():
+    field, history = fit(
+        [Spoil(0, polish=False), Spoil(0, polish=True)], field=PolynomialField(2, n_members=3), max_epochs=1
+    )
+    assert history[0]["validation_loss"] > 1
+    states = np.random.default_rng(1).uniform(-0.9, 0.9, (100, 2))
+    np.testing.assert_allclose(velocity(field, states), np.tile(states @ A.T, (3, 1, 1)), atol=1e-3)
+
+
+def test_a_start_of_the_users_is_trained_on():
+    known = PolynomialField(2, n_members=3)
+    known.set_coefficients({"x": {"x": -0.5, "y": 0.8}, "y": {"x": -1.0, "y": -0.5}})
+    field, _ = fit(field=known, max_epochs=1, lr=1e-6)
+    assert field.coefficients(["x", "y"])["x"]["y"] == pytest.approx(0.8, abs=1e-3)
