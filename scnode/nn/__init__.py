@@ -8,7 +8,9 @@ from ._hold import Hold
 from ._likelihood import nb_log_likelihood, zinb_log_likelihood
 from ._linear_decoder import LinearDecoder
 from ._mlp_field import MLPField
+from ._moments import Moments
 from ._pca import PCA
+from ._rna_field import RNAField
 from ._vae import VAE
 
 __all__ = [
@@ -22,6 +24,8 @@ __all__ = [
     "Hold",
     "LinearDecoder",
     "MLPField",
+    "Moments",
+    "RNAField",
     "nb_log_likelihood",
     "side_by_side",
     "zinb_log_likelihood",

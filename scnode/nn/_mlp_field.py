@@ -83,10 +83,14 @@ class MLPField(Field):
 
     def scaled_jacobian(self, t: Tensor, z: Tensor) -> Tensor:
         """Chain of the layers, in closed form."""
+        return functools.reduce(torch.add, self.member_jacobians(t, z)) / self.n_members
+
+    def member_jacobians(self, t: Tensor, z: Tensor) -> list[Tensor]:
+        """Jacobian of each member's network at the same scaled states (cell, latent): (cell, latent, latent)."""
         inputs = self._inputs(t, z)
-        chains = [perceptron_jacobian(inputs, *network, self.activation) for network in self._split()]
+        chains = (perceptron_jacobian(inputs, *network, self.activation) for network in self._split())
         # The time is the last input, and no state.
-        return functools.reduce(torch.add, chains)[..., : self.n_latent] / self.n_members
+        return [chain[..., : self.n_latent] for chain in chains]
 
     def _inputs(self, t: Tensor, z: Tensor) -> Tensor:
         return torch.cat((z, t.to(z).expand(*z.shape[:-1], 1)), -1) if self.time_dependent else z

@@ -10,6 +10,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode.metrics import cosine
 from scnode.tl._map import place
+from scnode.tl._rna import write_kinetics
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -54,6 +55,8 @@ def annotate(
     adata.obs[keys.velocity_sd] = sd.numpy()
     for source in gathered.sources:
         adata.obs[keys.agreement(source.name)] = agreement[f"{source.name}|fit"]
+    if space.kinetics is not None:
+        write_kinetics(adata, keys, model)
     adata.uns[keys.uns] = {
         "params": {k: dict(v) if isinstance(v, Mapping) else v for k, v in params.items() if v is not None},
         "history": pd.DataFrame([*space.history, *history]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,7 @@ def new_model(space: FitSpace, field: str | Field, n_members: int, rng: np.rando
     n_latent = space.latent.shape[1]
     if isinstance(field, str):
         field = FIELDS[field](n_latent, n_members=n_members, generator=generator)
+        _start(field, space)
     elif field.n_latent != n_latent:
         raise ScnodeError(
             f"field= has {field.n_latent} dimensions and the latent space {n_latent}. Pass n_latent={field.n_latent}, "
@@ -53,6 +55,16 @@ def new_model(space: FitSpace, field: str | Field, n_members: int, rng: np.rando
         batch_key=space.batches.key if space.batches else None,
         batches=space.batches.names if space.batches else (),
     )
+
+
+def _start(field: Field, space: FitSpace) -> None:
+    """Rates of splicing and degradation are regressed before the field is fitted."""
+    import torch
+
+    from scnode.nn import RNAField
+
+    if isinstance(field, RNAField) and space.kinetics is not None:
+        field.set_rates(**{name: torch.as_tensor(rate) for name, rate in vars(space.kinetics).items()})
 
 
 def train_field(
@@ -74,8 +86,9 @@ def train_field(
     # A walker that could not go on stays, and a solver's clock must not: the extra time is negligible.
     steps = np.maximum(np.diff(times, axis=1), 1e-4)
     times = np.concatenate([np.zeros((len(times), 1)), np.minimum(steps, np.quantile(steps, 0.95)).cumsum(1)], axis=1)
-    extra = _between(gathered, snapshots)
-    outside, back = _around(space.latent, target.velocity, extra, rng)
+    extra = {} if space.kinetics else _between(gathered, snapshots)
+    around = space.kinetics.around if space.kinetics else partial(_around, extra=extra)
+    outside, back = around(space.latent, target.velocity, rng=rng)
     examples = Examples(
         latent=space.latent,
         velocity=target.velocity,
@@ -104,7 +117,7 @@ def _between(gathered: Gathered, snapshots: Snapshots | None) -> dict[str, Any]:
 
 
 def _around(
-    latent: np.ndarray, velocity: np.ndarray, extra: dict[str, Any], rng: np.random.Generator
+    latent: np.ndarray, velocity: np.ndarray, *, extra: dict[str, Any], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Surroundings of the cells and of the ways between snapshots, which are no empty space; one state a cell."""
     from scnode.data import surroundings

@@ -38,6 +38,7 @@ def fit(
     n_latent: int | None = None,
     batch_key: str | None = None,
     field: str | Field = "mlp",
+    genes: Sequence[str] | None = None,
     noise: bool = False,
     n_members: int = 5,
     solver: str = "auto",
@@ -99,6 +100,8 @@ def fit(
     field
         Kind of field, a key of :data:`scnode.nn.FIELDS`, or a :class:`scnode.nn.Field` to start from, whose own
         ensemble then counts.
+    genes
+        Genes of ``field="rna"``, by default up to 200 whose counts follow its kinetics best.
     noise
         Not available in this version; True is an error.
     n_members
@@ -156,9 +159,11 @@ def fit(
     from scnode.tl._field import check_field, new_model, train_field
     from scnode.tl._gather import gather
     from scnode.tl._learned import Training
+    from scnode.tl._rna import check_rna, splice
     from scnode.tl._space import build_space
 
     check_field(field)
+    check_rna(field, genes, encoder, use_rep=use_rep, decoder=decoder, batch_key=batch_key)
     _check_options(noise=noise, n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
     check_cells(adata)
     snapshots = _snapshots(adata, time_key, holdout, batch_key)
@@ -190,6 +195,8 @@ def fit(
         lineage_key=lineage_key,
         coupling_key=coupling_key,
     )
+    if params["field"] == "rna":
+        space, gathered = splice(seen, space, gathered, genes)
     model = new_model(space, field, n_members, source)
     history = train_field(
         model,

@@ -12,6 +12,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode.model import stored_model
 from scnode.tl._outcomes import outcome_table, terminal_groups
+from scnode.tl._rna import held_at
 from scnode.tl._trajectories import Start, start_rows
 
 if TYPE_CHECKING:
@@ -120,10 +121,10 @@ def perturb(
 def _constraint(model: LatentODE, genes: Mapping[str, float]) -> Hold:
     import torch
 
-    from scnode.nn import PCA, Hold
+    from scnode.nn import PCA, Hold, Moments
 
     decoder = model.decoder
-    if not isinstance(decoder, PCA):
+    if not isinstance(decoder, PCA | Moments):
         raise ScnodeError(
             f"A gene is held on a plane of the latent space, and decoded by {decoder.name!r} its level is none. "
             "Fit with encoder='pca'."
@@ -137,6 +138,8 @@ def _constraint(model: LatentODE, genes: Mapping[str, float]) -> Hold:
                 f"genes={{{gene!r}: {level!r}}} must be one level of at least 0 in log-normalised units. "
                 "Pass 0.0 for a knock-out."
             )
+    if isinstance(decoder, Moments):
+        return held_at(model, columns, list(genes.values()))
     readout = decoder.components[columns]
     if int(torch.linalg.matrix_rank(readout)) < len(columns):
         raise ScnodeError(

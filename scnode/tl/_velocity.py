@@ -77,6 +77,8 @@ def _decode(adata: AnnData, model: LatentODE, keys: Keys) -> np.ndarray:
     """Gene velocity (cell, gene), NaN where the model has no gene."""
     import torch
 
+    from scnode.nn import Moments
+
     decoder, columns = model.decoder, adata.var_names.get_indexer(model.genes)
     if (columns < 0).any():
         missing = [g for g, c in zip(model.genes, columns, strict=True) if c < 0]
@@ -86,7 +88,8 @@ def _decode(adata: AnnData, model: LatentODE, keys: Keys) -> np.ndarray:
     with torch.no_grad():
         for rows in np.array_split(np.arange(adata.n_obs), max(1, adata.n_obs // _CHUNK)):
             z, v = torch.from_numpy(latent[rows]), torch.from_numpy(velocity[rows])
-            layer[np.ix_(rows, columns)] = decoder.decode_velocity(z, v).numpy()
+            rate = decoder.abundance(v)[1] if isinstance(decoder, Moments) else decoder.decode_velocity(z, v)
+            layer[np.ix_(rows, columns)] = rate.numpy()
     return layer
 
 
