@@ -41,12 +41,13 @@ def perturb(
     Decoded expression of a held gene is :math:`a\cdot z + b`. Its level defines a plane of the latent space; the start
     is moved to the nearest state on that plane, and with ``mode="hold"`` the flow follows
     :math:`\dot z = (I - A^+A) f(z)`, so that the gene keeps its level while every other responds through the field.
-    Both arms start from the same cells and go through every member of the ensemble with the same solver.
+    In a model of RNA the state holds the gene itself: :math:`s` is kept at its level and :math:`u` at
+    :math:`(\gamma/\beta)s`, which is zero for a knock-out. Both arms start from the same cells and go through every member of the ensemble with the same solver.
 
     Parameters
     ----------
     adata
-        Annotated by :func:`scnode.tl.fit` with ``encoder="pca"`` or ``decoder="linear"``.
+        Annotated by :func:`scnode.tl.fit` with ``encoder="pca"``, ``decoder="linear"`` or ``field="rna"``.
     genes
         Level of each gene in log-normalised units; 0 is a knock-out.
     mode

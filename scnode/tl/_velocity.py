@@ -28,7 +28,7 @@ def velocity(
 
     In an embedding :math:`e`, :math:`v^e_i = \sum_j (P_{ij} - 1/k)(e_j - e_i)/\|e_j - e_i\|` over the neighbours,
     with :math:`P` of :func:`scnode.tl.transition_matrix`; in gene space :math:`\dot x = \partial D(z)\,\dot z` with the
-    decoder :math:`D`.
+    decoder :math:`D`. A model of RNA has :math:`\dot s = \beta u - \gamma s` of its own.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def velocity(
     -------
     AnnData or None
         Writes ``obsm["velocity_scnode_<basis>"]`` (cell, 2) and, with `genes`, ``layers["velocity_scnode"]``
-        (cell, gene; log-normalised units per unit of the clock).
+        (cell, gene; log-normalised units per unit of the clock, of a model of RNA counts per 10,000).
 
     Raises
     ------
