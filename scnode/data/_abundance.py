@@ -63,7 +63,9 @@ class Abundance:
     def columns(self, genes: Sequence[str]) -> np.ndarray:
         """Places of genes that are present and have molecules of both kinds."""
         if isinstance(genes, str) or not len(genes):
-            raise ScnodeError(f"genes={genes!r} must be a list of names. Pass genes=['Gata1', 'Klf1'], or leave it out.")
+            raise ScnodeError(
+                f"genes={genes!r} must be a list of names. Pass genes=['Gata1', 'Klf1'], or leave it out."
+            )
         names = [str(gene) for gene in genes]
         place = {gene: i for i, gene in enumerate(self.genes)}
         unknown = [gene for gene in names if gene not in place]

@@ -63,7 +63,10 @@ def jacobian(
     model = stored_model(adata, key_added)
     columns = _columns(model, effectors, regulators)
     latent = np.asarray(adata.obsm[keys.latent], dtype=np.float32)
-    parts = [_measures(model, chunk, *columns) for chunk in np.array_split(latent, 1 + latent.size * model.n_latent // _CHUNK)]
+    parts = [
+        _measures(model, chunk, *columns)
+        for chunk in np.array_split(latent, 1 + latent.size * model.n_latent // _CHUNK)
+    ]
     divergence, norm, eigenvalues, genes = (np.concatenate(p) for p in zip(*parts, strict=True))
     result = adata.copy() if copy else adata
     result.obs[keys.divergence] = divergence

@@ -69,7 +69,9 @@ def splice(
         replace(s, velocity=derivative_along(space.latent, s.velocity, space.evidence.neighbors) @ states)
         for s in gathered.sources
     ]
-    logger.info("Kinetics of %d of %d genes, %d of them by their own rates.", len(columns), adata.n_vars, found.usable.sum())
+    logger.info(
+        "Kinetics of %d of %d genes, %d of them by their own rates.", len(columns), adata.n_vars, found.usable.sum()
+    )
     mean, scale = (torch.as_tensor(a, dtype=torch.float32) for a in (np.log1p(pair[1]).mean(0), unit))
     return replace(
         space,
@@ -123,7 +125,9 @@ def write_kinetics(adata: AnnData, keys: Keys, model: LatentODE) -> None:
     states = torch.as_tensor(np.asarray(adata.obsm[keys.latent]))
     with torch.no_grad():
         unspliced, spliced = model.decoder.abundance(states)
-        made = [model.field.transcription(part.expand(model.field.n_members, -1, -1)).mean(0) for part in states.split(4096)]
+        made = [
+            model.field.transcription(part.expand(model.field.n_members, -1, -1)).mean(0) for part in states.split(4096)
+        ]
         rates = {keys.beta: model.field.beta.mean(0), keys.gamma: model.field.gamma.mean(0)}
     for key, rate in rates.items():
         values = np.full(adata.n_vars, np.nan, dtype=np.float32)

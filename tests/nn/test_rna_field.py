@@ -76,7 +76,9 @@ def test_solves_that_start_without_molecules_never_owe_any(solver):
     field, y = gray_box(reach=2.0), states(10, spread=30.0)
     y[:5] = 0
     y[5:, ::2] = 0
-    ys = ode.solve(field.mean, y, torch.linspace(0, 20, 60, dtype=torch.float64), solver=solver, rtol=1e-6, atol=1e-9).ys
+    ys = ode.solve(
+        field.mean, y, torch.linspace(0, 20, 60, dtype=torch.float64), solver=solver, rtol=1e-6, atol=1e-9
+    ).ys
     assert ys.min() > -1e-8
 
 
