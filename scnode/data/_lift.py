@@ -29,7 +29,8 @@ def derivative_along(
     latent, velocity
         Shape (cell, latent).
     neighbors
-        Neighbourhoods that are regressed over; the nearest `n_smooth` are averaged, as what is differentiated should be.
+        Neighbourhoods that are regressed over; the nearest `n_smooth` are averaged, as what is differentiated
+        should be.
 
     Returns
     -------

@@ -137,9 +137,9 @@ class RNAField(Field):
         return self.jacobian(t, z * self.scale + self.center) * (self.scale / self.speed)
 
     def jacobian(self, t: Tensor, y: Tensor) -> Tensor:
-        r"""Jacobian of the ensemble mean, :math:`\begin{pmatrix}-B & \partial\alpha/\partial s\\B & -\Gamma\end{pmatrix}`.
+        r"""Jacobian of the ensemble mean, of blocks :math:`-B, \partial\alpha/\partial s` above :math:`B, -\Gamma`.
 
-        With :math:`B` and :math:`\Gamma` the diagonals of the mean rates.
+        :math:`B` and :math:`\Gamma` are the diagonals of the mean rates.
 
         Parameters
         ----------

@@ -101,7 +101,7 @@ def fit(
         Kind of field, a key of :data:`scnode.nn.FIELDS`, or a :class:`scnode.nn.Field` to start from, whose own
         ensemble then counts.
     genes
-        Genes of ``field="rna"``, by default up to 200 whose counts follow its kinetics best.
+        Of ``field="rna"``; by default up to 200 whose counts follow its kinetics best.
     noise
         Not available in this version; True is an error.
     n_members
@@ -140,11 +140,11 @@ def fit(
         ``"path"`` or ``"cycle"``, and from velocities alone the shares of their flow that a `potential` and one
         `winding` beyond it explain, and the share of cells `turning` along), with `time_key` the `time_unit` (`key`,
         `unit`, `origin` and `span` of the clock, times `kept`), and with `decoder` its `name` and
-        `explained_variance`. With ``field="rna"`` the state is unspliced and then spliced abundance, each gene in a unit
-        of its own, and ``var["scnode_beta"]`` and ``var["scnode_gamma"]`` (per unit of the clock), the layers
+        `explained_variance`. With ``field="rna"`` the state is unspliced and then spliced abundance, each gene in a
+        unit of its own; ``var["scnode_beta"]`` and ``var["scnode_gamma"]`` (per unit of the clock) and the layers
         ``scnode_unspliced``, ``scnode_spliced`` (counts per 10,000 spliced, averaged over neighbours) and
-        ``scnode_alpha`` (the same per unit of the clock) are written too, NaN for other genes; `genes` in the report
-        holds their `names`, `agreement` with the kinetics, and whether a gene has its `own_rates`.
+        ``scnode_alpha`` (such counts per unit of the clock) are NaN for other genes; `genes` in the report holds their
+        `names`, `agreement` with the kinetics, and whether a gene has its `own_rates`.
 
     Raises
     ------
@@ -155,7 +155,8 @@ def fit(
 
     References
     ----------
-    :cite:p:`Bergen2020`, :cite:p:`Chen2018`, :cite:p:`Fanuel2018`, :cite:p:`Lopez2018`, :cite:p:`Schiebinger2019`, :cite:p:`Tong2020`
+    :cite:p:`Bergen2020`, :cite:p:`Chen2018`, :cite:p:`Fanuel2018`, :cite:p:`Lopez2018`, :cite:p:`Schiebinger2019`,
+    :cite:p:`Tong2020`
     """
     params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "rng", "trainer_kwargs"}}
     params["field"] = field if isinstance(field, str) else field.name

@@ -33,9 +33,8 @@ def jacobian(
 
     At gene level, with the encoder :math:`E` and the decoder :math:`D`, the response of the rate of gene :math:`e` to
     gene :math:`r` is :math:`\partial\dot x_e/\partial x_r = \partial D_e(z)\, J\, \partial_r E(D(z))`; with principal
-    components :math:`W` this is :math:`w_e^\top J\, w_r`. A model of RNA says how genes regulate each other by itself: the
-    response is then that of transcription to spliced abundance, :math:`\partial\alpha_e/\partial s_r` (counts per
-    10,000 each, per unit of the clock).
+    components :math:`W` this is :math:`w_e^\top J\, w_r`. In a model of RNA it is the response of transcription to
+    spliced abundance, :math:`\partial\alpha_e/\partial s_r` (counts per 10,000 each, per unit of the clock).
 
     Parameters
     ----------
@@ -95,7 +94,7 @@ def _measures(
     import torch
 
     from scnode import ode
-    from scnode.nn import RNAField
+    from scnode.nn import Moments, RNAField
 
     states = torch.from_numpy(latent)
     matrices = ode.jacobian(model.field.mean, states)
@@ -105,7 +104,7 @@ def _measures(
     values = np.take_along_axis(values, order, axis=1)
     pairs = np.concatenate([values.real, values.imag], axis=1).astype(np.float32)
     genes = np.zeros((len(latent), 0, 0), dtype=np.float32)
-    if effectors and isinstance(model.field, RNAField):
+    if effectors and isinstance(model.field, RNAField) and isinstance(model.decoder, Moments):
         unit = model.decoder.unit
         with torch.no_grad():
             response = model.field.regulation(states) * unit[:, None] / unit

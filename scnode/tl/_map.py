@@ -38,7 +38,8 @@ def map(
     Genes are matched by name: their order does not matter, further genes are left out, and a gene that `adata` lacks
     takes its mean over the cells of the fit. Nothing is fitted again: :math:`z = E(x)` and :math:`\dot z = f(z)`.
     A model of RNA (``field="rna"``) needs all of its genes in the layers `spliced` and `unspliced`, and averages the
-    new cells among themselves. A model on a representation of the user's reads it from `obsm`, where the new cells must have been placed.
+    new cells among themselves. A model on a representation of the user's reads it from `obsm`, where the new cells must
+    have been placed.
 
     Parameters
     ----------

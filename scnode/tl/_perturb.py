@@ -42,7 +42,8 @@ def perturb(
     is moved to the nearest state on that plane, and with ``mode="hold"`` the flow follows
     :math:`\dot z = (I - A^+A) f(z)`, so that the gene keeps its level while every other responds through the field.
     In a model of RNA the state holds the gene itself: :math:`s` is kept at its level and :math:`u` at
-    :math:`(\gamma/\beta)s`, which is zero for a knock-out. Both arms start from the same cells and go through every member of the ensemble with the same solver.
+    :math:`(\gamma/\beta)s`, which is zero for a knock-out. Both arms start from the same cells and go through every
+    member of the ensemble with the same solver.
 
     Parameters
     ----------

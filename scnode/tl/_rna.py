@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from scnode._keys import Keys
     from scnode.data import Neighbors
     from scnode.model import LatentODE
-    from scnode.nn import Field, Hold
+    from scnode.nn import Field, Hold, Moments, RNAField
     from scnode.tl._gather import Gathered
     from scnode.tl._space import FitSpace
 
+_CHUNK = 4096
 _NOT_ITS_OWN = {
     "use_rep": "The neighbours of its cells are those of principal components. Leave it out.",
     "decoder": "Its state is gene expression. Leave it out.",
@@ -90,6 +91,15 @@ def _report(found: Any, genes: np.ndarray) -> dict[str, Any]:
     return {"names": genes.astype(str), "agreement": found.agreement, "own_rates": found.usable}
 
 
+def _parts(model: LatentODE) -> tuple[RNAField, Moments]:
+    """Field and decoder of a model of RNA."""
+    from scnode.nn import Moments, RNAField
+
+    if not isinstance(model.field, RNAField) or not isinstance(model.decoder, Moments):
+        raise ScnodeError("The model's field and decoder do not belong together. Refit with scnode.tl.fit(adata).")
+    return model.field, model.decoder
+
+
 def moments_of(adata: AnnData, model: LatentODE, neighbors: Neighbors) -> np.ndarray:
     """States (cell, latent) of cells that the model was not fitted to, averaged among themselves."""
     abundance = read_abundance(adata, neighbors)
@@ -97,11 +107,11 @@ def moments_of(adata: AnnData, model: LatentODE, neighbors: Neighbors) -> np.nda
     missing = [gene for gene in model.genes if gene not in place]
     if missing:
         raise ScnodeError(
-            f"{len(missing)} of the model's {len(model.genes)} genes are not in adata.var_names (first: {missing[:3]}). "
-            "Name genes as in the fit; a model of RNA needs all of its genes."
+            f"{len(missing)} of the model's {len(model.genes)} genes are not in adata.var_names (first {missing[:3]}): "
+            "a model of RNA needs all of its genes. Name them as in the fit."
         )
     pair = abundance.moments(np.array([place[gene] for gene in model.genes]))
-    return np.concatenate(pair, axis=1) / np.tile(model.decoder.unit.double().numpy(), 2)
+    return np.concatenate(pair, axis=1) / np.tile(_parts(model)[1].unit.double().numpy(), 2)
 
 
 def held_at(model: LatentODE, columns: list[int], levels: Sequence[float]) -> Hold:
@@ -110,9 +120,9 @@ def held_at(model: LatentODE, columns: list[int], levels: Sequence[float]) -> Ho
 
     from scnode.nn import Hold
 
-    n = len(model.genes)
-    spliced = torch.tensor([float(level) for level in levels]).expm1() / model.decoder.unit[columns]
-    ratio = (model.field.gamma.mean(0) / model.field.beta.mean(0))[columns].detach()
+    (field, decoder), n = _parts(model), len(model.genes)
+    spliced = torch.tensor([float(level) for level in levels]).expm1() / decoder.unit[columns]
+    ratio = (field.gamma.mean(0) / field.beta.mean(0))[columns].detach()
     readout = torch.eye(2 * n)[[*columns, *(n + column for column in columns)]]
     return Hold(readout, torch.cat((ratio * spliced, spliced)))
 
@@ -121,19 +131,18 @@ def write_kinetics(adata: AnnData, keys: Keys, model: LatentODE) -> None:
     """Rates of the genes, and abundances and transcription of the cells; NaN for genes outside the model."""
     import torch
 
-    columns = adata.var_names.get_indexer(model.genes)
+    columns, (field, decoder) = adata.var_names.get_indexer(model.genes), _parts(model)
     states = torch.as_tensor(np.asarray(adata.obsm[keys.latent]))
     with torch.no_grad():
-        unspliced, spliced = model.decoder.abundance(states)
-        made = [
-            model.field.transcription(part.expand(model.field.n_members, -1, -1)).mean(0) for part in states.split(4096)
-        ]
-        rates = {keys.beta: model.field.beta.mean(0), keys.gamma: model.field.gamma.mean(0)}
+        unspliced, spliced = decoder.abundance(states)
+        parts = (part.expand(field.n_members, -1, -1) for part in states.split(_CHUNK))
+        made = torch.cat([field.transcription(part).mean(0) for part in parts]) * decoder.unit
+        rates = {keys.beta: field.beta.mean(0), keys.gamma: field.gamma.mean(0)}
     for key, rate in rates.items():
         values = np.full(adata.n_vars, np.nan, dtype=np.float32)
         values[columns] = rate.numpy()
         adata.var[key] = values
-    layers = {keys.unspliced: unspliced, keys.spliced: spliced, keys.alpha: torch.cat(made) * model.decoder.unit}
+    layers = {keys.unspliced: unspliced, keys.spliced: spliced, keys.alpha: made}
     for key, layer in layers.items():
         values = np.full(adata.shape, np.nan, dtype=np.float32)
         values[:, columns] = layer.numpy()
