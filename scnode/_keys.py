@@ -57,6 +57,31 @@ class Keys:
         return f"{self.run}_agreement_{source}"
 
     @property
+    def beta(self) -> str:
+        """`var`: splicing rate."""
+        return f"{self.run}_beta"
+
+    @property
+    def gamma(self) -> str:
+        """`var`: degradation rate."""
+        return f"{self.run}_gamma"
+
+    @property
+    def alpha(self) -> str:
+        """`layers`: transcription rate."""
+        return f"{self.run}_alpha"
+
+    @property
+    def unspliced(self) -> str:
+        """`layers`: unspliced abundance that a model of RNA starts from."""
+        return f"{self.run}_unspliced"
+
+    @property
+    def spliced(self) -> str:
+        """`layers`: spliced abundance that a model of RNA starts from."""
+        return f"{self.run}_spliced"
+
+    @property
     def divergence(self) -> str:
         """`obs`: trace of the latent Jacobian."""
         return f"{self.run}_divergence"

@@ -1,5 +1,6 @@
 """AnnData to arrays: expression, and evidence of motion."""
 
+from ._abundance import Abundance, read_abundance
 from ._arms import Arms
 from ._batches import Batches, read_batches
 from ._clock import velocity_clock
@@ -8,6 +9,8 @@ from ._controls import Controls
 from ._encode import encode
 from ._evidence import find_evidence
 from ._expression import Expression, read_expression
+from ._kinetics import Kinetics, kinetic_genes, portrait
+from ._lift import derivative_along, pace_of
 from ._mix import Target, mix
 from ._neighbors import Neighbors
 from ._paths import draw_paths
@@ -22,11 +25,13 @@ from ._winding import Winding, find_winding, mean_phase, wrap
 
 __all__ = [
     "HOURS",
+    "Abundance",
     "Arms",
     "Batches",
     "Controls",
     "Evidence",
     "Expression",
+    "Kinetics",
     "Neighbors",
     "Snapshots",
     "Space",
@@ -35,12 +40,17 @@ __all__ = [
     "Winding",
     "compute_velocity",
     "contradictions",
+    "derivative_along",
     "draw_paths",
     "encode",
     "find_evidence",
     "find_winding",
+    "kinetic_genes",
     "mean_phase",
     "mix",
+    "pace_of",
+    "portrait",
+    "read_abundance",
     "read_batches",
     "read_expression",
     "read_snapshots",

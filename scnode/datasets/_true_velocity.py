@@ -57,7 +57,7 @@ def encoded_truth(adata: AnnData, key_added: str) -> tuple[Tensor, Callable[[Ten
         raise ScnodeError("adata has no true velocity. Pass cells of scnode.datasets, such as bifurcation().")
     model = stored_model(adata, key_added)
     if model.encoder is None or model.use_rep is not None or model.transform != "log1p_cp10k":
-        raise ScnodeError("The model does not encode counts. Fit with counts in X and without use_rep=.")
+        raise ScnodeError("The model does not encode counts. Fit with counts in X, without use_rep= and field='rna'.")
     encoder, columns = model.encoder.double(), adata.var_names.get_indexer(model.genes)
 
     def encode(abundance: Tensor) -> Tensor:

@@ -10,8 +10,10 @@ from ._hold import Hold
 from ._likelihood import nb_log_likelihood, zinb_log_likelihood
 from ._linear_decoder import LinearDecoder
 from ._mlp_field import MLPField
+from ._moments import Moments
 from ._pca import PCA
 from ._polynomial_field import PolynomialField
+from ._rna_field import RNAField
 from ._schedule import Schedule
 from ._stoichiometric_field import StoichiometricField
 from ._vae import VAE
@@ -29,7 +31,9 @@ __all__ = [
     "Hold",
     "LinearDecoder",
     "MLPField",
+    "Moments",
     "PolynomialField",
+    "RNAField",
     "Schedule",
     "StoichiometricField",
     "nb_log_likelihood",

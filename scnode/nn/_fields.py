@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scnode.nn._controlled_field import ControlledField
 from scnode.nn._mlp_field import MLPField
 from scnode.nn._polynomial_field import PolynomialField
+from scnode.nn._rna_field import RNAField
 from scnode.nn._stoichiometric_field import StoichiometricField
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
     from scnode.nn._field import Field
 
-FIELDS: dict[str, Callable[..., Field]] = {kind.name: kind for kind in (MLPField, ControlledField, PolynomialField)}
+_KINDS = (MLPField, ControlledField, PolynomialField, RNAField)
+FIELDS: dict[str, Callable[..., Field]] = {kind.name: kind for kind in _KINDS}
 """A row makes the field from (n_latent, n_members=..., **sizes)."""
 
 # Its matrix is among the arrays of a record, and not among its sizes.

@@ -75,11 +75,14 @@ class MLPField(Field):
 
     def scaled_jacobian(self, t: Tensor, z: Tensor) -> Tensor:
         """Chain of the layers, in closed form."""
+        return functools.reduce(torch.add, self.member_jacobians(t, z)) / self.n_members
+
+    def member_jacobians(self, t: Tensor, z: Tensor) -> list[Tensor]:
+        """Jacobian of each member's network at the same scaled states (cell, latent): (cell, latent, latent)."""
         inputs = self._inputs(t, z)
         apart = split(self.weights, self.biases)
-        chains = [perceptron_jacobian(inputs, *network, self.activation) for network in apart]
         # Time and what follows it are no states.
-        return functools.reduce(torch.add, chains)[..., : self.n_latent] / self.n_members
+        return [perceptron_jacobian(inputs, *own, self.activation)[..., : self.n_latent] for own in apart]
 
     def _inputs(self, t: Tensor, z: Tensor) -> Tensor:
         return with_time(t, z) if self.time_dependent else z

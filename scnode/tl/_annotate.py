@@ -11,6 +11,7 @@ from scnode._errors import ScnodeError
 from scnode.metrics import cosine
 from scnode.tl._control import own_control
 from scnode.tl._map import place
+from scnode.tl._rna import write_kinetics
 from scnode.tl._species import report_conserved
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def annotate(
         del adata.obs[keys.diffusion]
     for source in gathered.sources:
         adata.obs[keys.agreement(source.name)] = agreement[f"{source.name}|fit"]
+    if space.kinetics is not None:
+        write_kinetics(adata, keys, model)
     adata.uns[keys.uns] = {
         "params": {k: dict(v) if isinstance(v, Mapping) else v for k, v in params.items() if v is not None},
         "history": pd.DataFrame([*space.history, *history]),

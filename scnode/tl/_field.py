@@ -80,6 +80,7 @@ def new_model(
     n_latent = space.latent.shape[1]
     if isinstance(field, str):
         field = FIELDS[field](n_latent, n_members=n_members, generator=generator, **_input_sizes(space, controls))
+        _start(field, space)
     elif field.n_latent != n_latent:
         raise ScnodeError(
             f"field= has {field.n_latent} dimensions and the latent space {n_latent}. Pass n_latent={field.n_latent}, "
@@ -108,6 +109,16 @@ def _input_sizes(space: FitSpace, controls: Controls | None) -> dict[str, Any]:
     return {} if controls is None else {"n_controls": len(controls.names), "rest": space.evidence.all_arms.rest}
 
 
+def _start(field: Field, space: FitSpace) -> None:
+    """Rates of splicing and degradation are regressed before the field is fitted."""
+    import torch
+
+    from scnode.nn import RNAField
+
+    if isinstance(field, RNAField) and space.kinetics is not None:
+        field.set_rates(**{name: torch.as_tensor(rate) for name, rate in vars(space.kinetics).items()})
+
+
 def train_field(
     model: LatentODE,
     space: FitSpace,
@@ -127,11 +138,14 @@ def train_field(
     # A walker that could not go on stays, and a solver's clock must not: the extra time is negligible.
     steps = np.maximum(np.diff(times, axis=1), 1e-4)
     times = np.concatenate([np.zeros((len(times), 1)), np.minimum(steps, np.quantile(steps, 0.95)).cumsum(1)], axis=1)
-    extra = _between(gathered, snapshots, rng, most=len(space.latent))
+    extra = {} if space.kinetics else _between(gathered, snapshots, rng, most=len(space.latent))
     arms, between = space.evidence.all_arms, extra.pop("bridge_arm", None)
-    outside, back, outside_arm = _around(space, target.velocity, extra, between, rng)
-    if space.evidence.arms is not None:
-        extra |= _inputs(arms, snapshots, outside_arm, between)
+    if space.kinetics:
+        outside, back = space.kinetics.around(space.latent, target.velocity, rng=rng)
+    else:
+        outside, back, outside_arm = _around(space, target.velocity, extra, between, rng)
+        if space.evidence.arms is not None:
+            extra |= _inputs(arms, snapshots, outside_arm, between)
     examples = Examples(
         latent=space.latent,
         velocity=target.velocity,

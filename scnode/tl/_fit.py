@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scnode.nn import Field
 
 _MAX_EPOCHS = 200
+_NOISELESS = {"rna": "of abundances, which it would make negative", "controlled": "under an input (control_key=)"}
 
 
 def fit(
@@ -40,6 +41,7 @@ def fit(
     n_latent: int | None = None,
     batch_key: str | None = None,
     field: str | Field = "mlp",
+    genes: Sequence[str] | None = None,
     noise: bool = False,
     n_members: int = 5,
     solver: str = "auto",
@@ -109,6 +111,8 @@ def fit(
     field
         Kind of field, a key of :data:`scnode.nn.FIELDS`, or a :class:`scnode.nn.Field` to start from, whose own
         ensemble then counts. With `control_key` the default is ``"controlled"``.
+    genes
+        Of ``field="rna"``; by default up to 200 whose counts follow its kinetics best.
     noise
         Fit a diffusion :class:`scnode.nn.Diffusion` as well, :math:`dz = f(z)\,dt + G(z)\,dW`. Its level is that of
         short walks over smoothed states, not the cells' own noise, which snapshots do not determine: see the user
@@ -157,7 +161,12 @@ def fit(
         `fitted_to`, and with `decoder` its `name` and `explained_variance`; of a
         :class:`scnode.nn.StoichiometricField` also `conserved`, arrays with an entry for each conserved quantity: its
         `name`, `coefficients` of the `species`, `mean` and `spread` (standard deviation) over the cells, and `drift`,
-        the most that it changes along solves from up to 500 cells over one unit of the clock.
+        the most that it changes along solves from up to 500 cells over one unit of the clock. With ``field="rna"`` the
+        state is unspliced and then spliced abundance, each gene in a unit of its own; ``var["scnode_beta"]`` and
+        ``var["scnode_gamma"]`` (per unit of the clock) and the layers ``scnode_unspliced``, ``scnode_spliced`` (counts
+        per 10,000 spliced, averaged over neighbours) and ``scnode_alpha`` (such counts per unit of the clock) are NaN
+        for other genes; `genes` in the report holds their `names`, `agreement` with the kinetics, and whether a gene
+        has its `own_rates`.
 
     Raises
     ------
@@ -168,8 +177,8 @@ def fit(
 
     References
     ----------
-    :cite:p:`Chen2018`, :cite:p:`Fanuel2018`, :cite:p:`Lopez2018`, :cite:p:`Schiebinger2019`, :cite:p:`Tong2020`,
-    :cite:p:`Weinreb2018`
+    :cite:p:`Bergen2020`, :cite:p:`Chen2018`, :cite:p:`Fanuel2018`, :cite:p:`Lopez2018`, :cite:p:`Schiebinger2019`,
+    :cite:p:`Tong2020`, :cite:p:`Weinreb2018`
     """
     params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "rng", "trainer_kwargs"}}
     params["control_key"] = key_list(control_key)
@@ -178,11 +187,13 @@ def fit(
     from scnode.tl._field import check_field, new_model, train_field
     from scnode.tl._gather import gather
     from scnode.tl._learned import Training
+    from scnode.tl._rna import check_rna, splice
     from scnode.tl._space import build_space
 
     field = check_field(field, adata, use_rep=use_rep, control_key=control_key)
     params["field"] = field if isinstance(field, str) else field.name
-    _check_noise(noise=noise, control_key=control_key)
+    check_rna(field, genes, encoder, use_rep=use_rep, decoder=decoder, batch_key=batch_key)
+    _check_noise(params["field"], noise=noise)
     _check_positive(n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
     check_cells(adata)
     snapshots = _snapshots(adata, time_key, holdout, batch_key)
@@ -219,6 +230,8 @@ def fit(
         lineage_key=lineage_key,
         coupling_key=coupling_key,
     )
+    if params["field"] == "rna":
+        space, gathered = splice(seen, space, gathered, genes)
     model = new_model(space, field, n_members, source, noise=noise, controls=controls)
     history = train_field(
         model,
@@ -261,14 +274,11 @@ def _snapshots(
     return snapshots
 
 
-def _check_noise(*, noise: bool, control_key: object) -> None:
+def _check_noise(field: str, *, noise: bool) -> None:
     if not isinstance(noise, bool):
         raise ScnodeError(f"noise={noise!r} is no answer. Pass True for a diffusion, or leave it out.")
-    if noise and control_key is not None:
-        raise ScnodeError(
-            f"noise=True with control_key={control_key!r}: a diffusion is fitted to fields without an input. Leave "
-            "one of them out."
-        )
+    if noise and field in _NOISELESS:
+        raise ScnodeError(f"noise=True: no diffusion is fitted to a field {field!r} {_NOISELESS[field]}. Leave it out.")
 
 
 def _check_positive(**numbers: float | None) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scnode.model import LatentODE
     from scnode.nn import Encoder
 
-_CHUNK = 4096
+_CHUNK = 1 << 22
 
 
 def jacobian(
@@ -34,7 +34,8 @@ def jacobian(
 
     At gene level, with the encoder :math:`E` and the decoder :math:`D`, the response of the rate of gene :math:`e` to
     gene :math:`r` is :math:`\partial\dot x_e/\partial x_r = \partial D_e(z)\, J\, \partial_r E(D(z))`; with principal
-    components :math:`W` this is :math:`w_e^\top J\, w_r`.
+    components :math:`W` this is :math:`w_e^\top J\, w_r`. In a model of RNA it is the response of transcription to
+    spliced abundance, :math:`\partial\alpha_e/\partial s_r` (counts per 10,000 each, per unit of the clock).
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def jacobian(
     own = own_control(adata, model)
     parts = [
         _measures(model, latent[rows], None if own is None else own[rows], *columns)
-        for rows in np.array_split(np.arange(len(latent)), max(1, len(latent) // _CHUNK))
+        for rows in np.array_split(np.arange(len(latent)), 1 + latent.size * model.n_latent // _CHUNK)
     ]
     divergence, norm, eigenvalues, genes = (np.concatenate(p) for p in zip(*parts, strict=True))
     result = adata.copy() if copy else adata
@@ -95,6 +96,7 @@ def _measures(
     import torch
 
     from scnode import ode
+    from scnode.nn import Moments, RNAField
 
     states = torch.from_numpy(latent)
     with torch.no_grad():
@@ -105,7 +107,12 @@ def _measures(
     values = np.take_along_axis(values, order, axis=1)
     pairs = np.concatenate([values.real, values.imag], axis=1).astype(np.float32)
     genes = np.zeros((len(latent), 0, 0), dtype=np.float32)
-    if effectors:
+    if effectors and isinstance(model.field, RNAField) and isinstance(model.decoder, Moments):
+        unit = model.decoder.unit
+        with torch.no_grad():
+            response = model.field.regulation(states) * unit[:, None] / unit
+        genes = response[:, effectors][:, :, regulators].numpy()
+    elif effectors:
         left, right = _differentials(model.decoder, states, effectors, regulators)
         genes = torch.einsum("nel,nlk,nkr->ner", left, matrices, right).numpy()
     return ode.divergence(matrices).numpy(), ode.spectral_norm(matrices).numpy(), pairs, genes

@@ -15,6 +15,8 @@ from scnode._validation import check_names, check_obsm
 from scnode.data import Support, encode, mean_phase, read_batches, read_expression
 from scnode.model import LatentODE, stored_model
 from scnode.tl._control import own_control
+from scnode.tl._rna import moments_of, write_kinetics
+from scnode.tl._space import build_space
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -36,8 +38,9 @@ def map(
 
     Genes are matched by name: their order does not matter, further genes are left out, and a gene that `adata` lacks
     takes its mean over the cells of the fit. Nothing is fitted again: :math:`z = E(x)` and :math:`\dot z = f(z)`.
-    A model on a representation of the user's reads it from `obsm`, where the new cells must have been placed; a field
-    under an input reads each new cell's from the columns of the fit's `control_key`.
+    A model of RNA (``field="rna"``) needs all of its genes in the layers `spliced` and `unspliced`, and averages the
+    new cells among themselves. A model on a representation of the user's reads it from `obsm`, where the new cells must
+    have been placed; a field under an input reads each new cell's from the columns of the fit's `control_key`.
 
     Parameters
     ----------
@@ -85,6 +88,9 @@ def place(adata: AnnData, model: LatentODE, layer: str | None) -> tuple[np.ndarr
     """Latent states of cells that the model was not fitted to, and how many genes they come from."""
     if model.use_rep is not None or model.encoder is None:
         return _given(adata, model), {}
+    if model.transform == "moments":
+        among = build_space(adata, use_rep=None, layer=layer, n_latent=None, reuse=False).evidence.neighbors
+        return moments_of(adata, model, among), {"genes": len(model.genes), "missing_genes": 0}
     expression = read_expression(adata, layer=layer)
     _check_transform(expression, model.transform)
     matrix, missing = _match_genes(expression, model.genes, model.encoder.mean.numpy())
@@ -168,6 +174,8 @@ def _write(
     adata.obsm[keys.latent] = states.numpy()
     adata.obsm[keys.velocity] = velocity.numpy()
     adata.obs[keys.velocity_sd] = sd.numpy()
+    if model.transform == "moments":
+        write_kinetics(adata, keys, model)
     for key, values in seen.items():
         adata.obs[key] = values
     kept = {name: {k: v for k, v in label.items() if v is not None} for name, label in labels.items()}

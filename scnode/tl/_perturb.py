@@ -13,6 +13,7 @@ from scnode._keys import DEFAULT, Keys
 from scnode.model import stored_model
 from scnode.tl._control import chosen_control
 from scnode.tl._outcomes import outcome_table, terminal_groups
+from scnode.tl._rna import held_at
 from scnode.tl._trajectories import Start, start_rows
 
 if TYPE_CHECKING:
@@ -41,13 +42,14 @@ def perturb(
     Decoded expression of a held gene is :math:`a\cdot z + b`. Its level defines a plane of the latent space; the start
     is moved to the nearest state on that plane, and with ``mode="hold"`` the flow follows
     :math:`\dot z = (I - A^+A) f(z)`, so that the gene keeps its level while every other responds through the field.
-    Both arms start from the same cells and go through every member of the ensemble with the same solver, each
-    cell under its own input where the field takes one.
+    In a model of RNA the state holds the gene itself: :math:`s` is kept at its level and :math:`u` at
+    :math:`(\gamma/\beta)s`, which is zero for a knock-out. Both arms start from the same cells and go through every
+    member of the ensemble with the same solver, each cell under its own input where the field takes one.
 
     Parameters
     ----------
     adata
-        Annotated by :func:`scnode.tl.fit` with ``encoder="pca"`` or ``decoder="linear"``.
+        Annotated by :func:`scnode.tl.fit` with ``encoder="pca"``, ``decoder="linear"`` or ``field="rna"``.
     genes
         Level of each gene in log-normalised units; 0 is a knock-out.
     mode
@@ -134,12 +136,12 @@ def linear_decoder(model: LatentODE) -> PCA:
 
 
 def constraint(model: LatentODE, genes: Mapping[str, float]) -> Hold:
-    """The planes of genes at their levels."""
+    """What keeps genes at their levels."""
     import torch
 
-    from scnode.nn import Hold
+    from scnode.nn import Hold, Moments
 
-    decoder = linear_decoder(model)
+    decoder = model.decoder if isinstance(model.decoder, Moments) else linear_decoder(model)
     if not isinstance(genes, Mapping) or not genes:
         raise ScnodeError(f"genes={genes!r} names no gene. Pass {{'<gene>': 0.0}} for a knock-out.")
     columns = model.columns(genes)
@@ -149,6 +151,8 @@ def constraint(model: LatentODE, genes: Mapping[str, float]) -> Hold:
                 f"genes={{{gene!r}: {level!r}}} must be one level of at least 0 in log-normalised units. "
                 "Pass 0.0 for a knock-out."
             )
+    if isinstance(decoder, Moments):
+        return held_at(model, columns, list(genes.values()))
     readout = decoder.components[columns]
     if int(torch.linalg.matrix_rank(readout)) < len(columns):
         raise ScnodeError(

@@ -19,13 +19,14 @@ from scnode.tl._principal import principal_components
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scnode.data import Arms, Batches, Expression
+    from scnode.data import Arms, Batches, Expression, Kinetics
     from scnode.nn import Encoder
 
 _N_COMPONENTS = 20
 _N_LEARNED = 10
 _N_NEIGHBORS = 150
 _DECODERS = ("linear",)
+_OF_FIELDS = ("moments",)
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class FitSpace:
     batches: Batches | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
+    kinetics: Kinetics | None = None
 
     def under(self, arms: Arms | None) -> FitSpace:
         """The same of cells under an input, where neighbours are of one arm."""
@@ -89,7 +91,7 @@ def build_space(
 def _check_kinds(encoder: str, decoder: str | None, *, use_rep: str | None, batch_key: str | None) -> None:
     from scnode.nn import ENCODERS
 
-    known = [name for name in ENCODERS if name not in _DECODERS]
+    known = [name for name in ENCODERS if name not in (*_DECODERS, *_OF_FIELDS)]
     if encoder not in known:
         raise ScnodeError(f"encoder={encoder!r} is unknown. {near(encoder, known)} Pass one of {known}.")
     if decoder is not None and decoder not in _DECODERS:

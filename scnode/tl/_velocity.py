@@ -28,7 +28,7 @@ def velocity(
 
     In an embedding :math:`e`, :math:`v^e_i = \sum_j (P_{ij} - 1/k)(e_j - e_i)/\|e_j - e_i\|` over the neighbours,
     with :math:`P` of :func:`scnode.tl.transition_matrix`; in gene space :math:`\dot x = \partial D(z)\,\dot z` with the
-    decoder :math:`D`.
+    decoder :math:`D`. A model of RNA has :math:`\dot s = \beta u - \gamma s` of its own.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def velocity(
     -------
     AnnData or None
         Writes ``obsm["velocity_scnode_<basis>"]`` (cell, 2) and, with `genes`, ``layers["velocity_scnode"]``
-        (cell, gene; log-normalised units per unit of the clock).
+        (cell, gene; log-normalised units per unit of the clock, of a model of RNA counts per 10,000).
 
     Raises
     ------
@@ -77,6 +77,8 @@ def _decode(adata: AnnData, model: LatentODE, keys: Keys) -> np.ndarray:
     """Gene velocity (cell, gene), NaN where the model has no gene."""
     import torch
 
+    from scnode.nn import Moments
+
     decoder, columns = model.decoder, adata.var_names.get_indexer(model.genes)
     if (columns < 0).any():
         missing = [g for g, c in zip(model.genes, columns, strict=True) if c < 0]
@@ -86,7 +88,8 @@ def _decode(adata: AnnData, model: LatentODE, keys: Keys) -> np.ndarray:
     with torch.no_grad():
         for rows in np.array_split(np.arange(adata.n_obs), max(1, adata.n_obs // _CHUNK)):
             z, v = torch.from_numpy(latent[rows]), torch.from_numpy(velocity[rows])
-            layer[np.ix_(rows, columns)] = decoder.decode_velocity(z, v).numpy()
+            rate = decoder.abundance(v)[1] if isinstance(decoder, Moments) else decoder.decode_velocity(z, v)
+            layer[np.ix_(rows, columns)] = rate.numpy()
     return layer
 
 

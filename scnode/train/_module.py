@@ -17,6 +17,9 @@ from scnode.train._losses import LossTerms, path_loss, regression_loss, snapshot
 
 Batch = dict[str, Tensor]
 
+_MOST_SOLVED = 1 << 17
+"""Numbers in the states of all members that one batch solves for; of a high-dimensional space, fewer cells."""
+
 
 class FieldModule(L.LightningModule):
     """Regression on local evidence; with `solve_options`, short solved trajectories and snapshots as well."""
@@ -45,9 +48,10 @@ class FieldModule(L.LightningModule):
             return LossTerms(regression, surroundings, bridge=self._bridge(batch, even))
         path = None
         if self.local > 0:
-            path = path_loss(
-                self._under(batch), batch["times"], batch["states"], weight, solve_options=self.solve_options
-            )
+            n = max(1, _MOST_SOLVED // (len(weight) * batch["latent"].shape[1]))
+            some = {name: values[:n] for name, values in batch.items()}
+            options = {"solve_options": self.solve_options}
+            path = path_loss(self._under(some), some["times"], some["states"], weight[:, :n], **options)
         return LossTerms(regression, surroundings, path=path, snapshots=self._snapshots(batch), local=self.local)
 
     def _bridge(self, batch: Batch, even: Tensor) -> Tensor | None:
