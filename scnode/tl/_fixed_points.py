@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
 from scnode.data import Support
 from scnode.model import stored_model
+from scnode.tl._control import chosen_control
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +34,7 @@ def fixed_points(
     groupby: str | None = None,
     t: float = 20.0,
     n_starts: int = 500,
+    control: Mapping[str, float | str] | None = None,
     key_added: str = DEFAULT,
     copy: bool = False,
 ) -> AnnData | None:
@@ -53,6 +56,8 @@ def fixed_points(
         How long cells are followed, in units of the clock: many times the slowest approach.
     n_starts
         Cells to start from, evenly taken from all.
+    control
+        Of a field that was fitted with `control_key`, the constant level of each column.
     key_added, copy
         As in :func:`scnode.tl.fit`.
 
@@ -70,7 +75,8 @@ def fixed_points(
     Raises
     ------
     ScnodeError
-        No fitted model, an unknown column, or a time or number of starts that is not positive.
+        No fitted model, an unknown column, a time or number of starts that is not positive, or no constant input for a
+        field that takes one.
 
     References
     ----------
@@ -83,7 +89,8 @@ def fixed_points(
         raise ScnodeError(f"t={t} must be positive and n_starts={n_starts} at least 1. Leave them out.")
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)
     rows = np.linspace(0, len(latent) - 1, min(len(latent), n_starts)).round().astype(int)
-    record = _search(model, latent, np.unique(rows), float(t), groups)
+    field = _field(adata, model, control)
+    record = _search(field, latent, np.unique(rows), float(t), groups)
     result = adata.copy() if copy else adata
     result.uns[keys.uns] = {**result.uns[keys.uns], "fixed_points": record}
     return result if copy else None
@@ -99,12 +106,25 @@ def _groups(adata: AnnData, keys: Keys, groupby: str | None) -> np.ndarray:
     return np.where(column.isna(), "", column.astype(str)).astype(str)
 
 
-def _search(model: LatentODE, latent: np.ndarray, rows: np.ndarray, t: float, groups: np.ndarray) -> dict[str, Any]:
+def _field(adata: AnnData, model: LatentODE, control: Mapping[str, float | str] | None) -> Field:
+    """The field in double precision, under one input where it takes one."""
+    import torch
+
+    missing = [] if model.controls is None else [key for key in model.controls.keys if key not in (control or {})]
+    if missing:
+        raise ScnodeError(
+            f"The field is under {missing}, and stands still at other states for each level. Pass control=."
+        )
+    level = chosen_control(adata, model, np.arange(1), control)
+    return model.double().under(level if level is None else torch.as_tensor(level).reshape(-1))
+
+
+def _search(field: Field, latent: np.ndarray, rows: np.ndarray, t: float, groups: np.ndarray) -> dict[str, Any]:
     import torch
 
     from scnode import ode
 
-    field, cells, support = model.double().field, torch.from_numpy(latent[rows]), Support(latent)
+    cells, support = torch.from_numpy(latent[rows]), Support(latent)
     with torch.no_grad():
         ends = ode.solve(field.mean, cells, torch.tensor([0.0, t]).double(), rtol=1e-5, on_failure="return").ys[:, -1]
     ends = torch.where(torch.isfinite(ends).all(1, keepdim=True), ends, cells)

@@ -12,6 +12,7 @@ from scnode._keys import DEFAULT, Keys
 from scnode._settings import logger, settings
 from scnode.data import Neighbors
 from scnode.model import stored_model
+from scnode.tl._control import own_control
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from scnode.model import LatentODE
 
-_CHUNK = 4096
+_NUMBERS = 2**19
 _HORIZON = 0.5
 # Longer flows leave the cells, and the exponent is then of the field's surroundings.
 _FAR = 2.0
@@ -84,7 +85,8 @@ def ftle(
     directions = None if n_directions is None else _directions(latent, n_directions)
     if length > _FAR:
         logger.warning("horizon=%g is %g times the range of the clock: the flow leaves the cells.", length, length)
-    values = _exponents(model, latent, length if direction == "forward" else -length, directions)
+    horizon = length if direction == "forward" else -length
+    values = _exponents(model, latent, horizon, directions, own_control(adata, model))
     lost = int(np.isnan(values).sum())
     if lost:
         logger.warning("%d cells have no exponent: their flow does not arrive. Pass a shorter horizon=.", lost)
@@ -106,7 +108,9 @@ def _directions(latent: np.ndarray, n: int) -> np.ndarray:
     return np.linalg.svd(around, full_matrices=False)[2][:, :n].transpose(0, 2, 1)
 
 
-def _exponents(model: LatentODE, latent: np.ndarray, horizon: float, directions: np.ndarray | None) -> np.ndarray:
+def _exponents(
+    model: LatentODE, latent: np.ndarray, horizon: float, directions: np.ndarray | None, control: Tensor | None
+) -> np.ndarray:
     import torch
     from tqdm.auto import tqdm
 
@@ -116,15 +120,17 @@ def _exponents(model: LatentODE, latent: np.ndarray, horizon: float, directions:
     frames = None if directions is None else torch.as_tensor(directions, dtype=torch.float32)
 
     def part(rows: slice) -> Tensor:
+        field = model.under(None if control is None else control[rows])
         return ode.ftle(
-            model.field.mean,
+            field.mean,
             states[rows],
             horizon,
-            jacobian=model.field.jacobian,
+            jacobian=field.jacobian,
             directions=None if frames is None else frames[rows],
             on_failure="raise" if horizon > 0 else "return",
         )
 
-    starts = range(0, len(states), _CHUNK)
+    chunk = max(1, _NUMBERS // (model.n_latent + 1) ** 2)
+    starts = range(0, len(states), chunk)
     bar = tqdm(starts, desc="FTLE", disable=not settings.progress or len(starts) == 1)
-    return torch.cat([part(slice(a, a + _CHUNK)) for a in bar]).numpy()
+    return torch.cat([part(slice(a, a + chunk)) for a in bar]).numpy()

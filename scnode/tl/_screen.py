@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from scnode._keys import DEFAULT, Keys
 from scnode._settings import settings
 from scnode.data import Support
 from scnode.model import stored_model
+from scnode.tl._control import chosen_control
 from scnode.tl._outcomes import outcome_table, terminal_groups
 from scnode.tl._perturb import constraint, linear_decoder
 from scnode.tl._trajectories import Start, start_rows
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scnode.model import LatentODE
+    from scnode.nn._inputs import Input
 
 _PIECES = 25
 _FEW = 20
@@ -100,16 +103,19 @@ def screen(
     constraint(model, {names[0]: level})
     terminal = _terminal(adata, keys, groupby, groups)
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)
-    states = torch.as_tensor(latent[start_rows(adata, start, keys)], dtype=torch.float32)
+    rows = start_rows(adata, start, keys)
+    states, control = torch.as_tensor(latent[rows], dtype=torch.float32), chosen_control(adata, model, rows, None)
     fates = np.unique(terminal[terminal != ""])
-    scores = _scores(_Flow.along(model, states, horizon, _readout(latent, terminal)), columns, level)
+    scores = _scores(_Flow.along(model, states, horizon, _readout(latent, terminal), control), columns, level)
     table = pd.DataFrame(scores, index=pd.Index(names, name="gene"), columns=fates)
     table["start_ood"] = _off(model, states, latent, columns, level)
     effect = table[fates].abs().max(axis=1)
     # A gene that no state near the cells has at this level says nothing, however large its effect.
     order = pd.DataFrame({"off": table["start_ood"] > _OFF, "effect": -effect}).sort_values(["off", "effect"]).index
     levels = dict.fromkeys(order[:n_verified], level)
-    held = _verified(model, states, horizon, levels, latent=latent, terminal=terminal)
+    held = _verified(
+        partial(model.flow, states, control=control), model, horizon, levels, latent=latent, terminal=terminal
+    )
     tidy = table.loc[order].reset_index().melt(["gene", "start_ood"], var_name="fate", value_name="score")
     result = adata.copy() if copy else adata
     record = {
@@ -154,7 +160,9 @@ class _Flow:
     weight: Tensor
 
     @classmethod
-    def along(cls, model: LatentODE, start: Tensor, horizon: float, readout: tuple[Tensor, Tensor]) -> _Flow:
+    def along(
+        cls, model: LatentODE, start: Tensor, horizon: float, readout: tuple[Tensor, Tensor], control: Input | None
+    ) -> _Flow:
         """Solve piece by piece, so that the gradient at the end of each is the adjoint there; one a fate."""
         import torch
 
@@ -162,7 +170,7 @@ class _Flow:
         from scnode.nn import side_by_side
 
         m = model.field.n_members
-        joint, grid = side_by_side(model.field, m), torch.linspace(0, horizon, _PIECES + 1)
+        joint, grid = side_by_side(model.under(control), m), torch.linspace(0, horizon, _PIECES + 1)
         path = [start.repeat(1, m).requires_grad_()]
         for piece in grid.unfold(0, 2, 1):
             path.append(ode.solve(joint, path[-1], piece, solver="dopri5", gradient="backprop").ys[:, -1])
@@ -210,7 +218,7 @@ def _off(model: LatentODE, states: Tensor, latent: np.ndarray, columns: list[int
 
 
 def _verified(
-    model: LatentODE, states: Tensor, horizon: float, levels: dict[str, float], **cells: np.ndarray
+    flow: Callable[..., Tensor], model: LatentODE, horizon: float, levels: dict[str, float], **cells: np.ndarray
 ) -> pd.DataFrame:
     """Fates with each of these genes held in full, q values over all of them."""
     import pandas as pd
@@ -220,10 +228,10 @@ def _verified(
 
     ts, tables = torch.tensor([0.0, horizon]), []
     with torch.no_grad():
-        control = model.flow(states, ts, members=True)[:, :, -1].numpy()
+        control = flow(ts, members=True)[:, :, -1].numpy()
         for gene, level in tqdm(levels.items(), desc="Verify", disable=not settings.progress or not levels):
             hold = constraint(model, {gene: level})
-            held = model.flow(states, ts, members=True, hold=hold)[:, :, -1].numpy()
+            held = flow(ts, members=True, hold=hold)[:, :, -1].numpy()
             table = outcome_table(**cells, control=control, perturbed=held, corrected=False)
             tables.append(table.assign(gene=gene))
     if not tables:

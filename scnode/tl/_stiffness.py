@@ -9,15 +9,20 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode.model import stored_model
+from scnode.tl._control import own_control
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
     from anndata import AnnData
     from torch import Tensor
 
     from scnode.model import LatentODE
+    from scnode.nn import Field
 
 _CHUNK = 4096
+_NUMBERS = 2**22
 _PILOTS = 256
 _GENES = 20
 
@@ -66,8 +71,14 @@ def stiffness(adata: AnnData, *, t: float = 1.0, key_added: str = DEFAULT, copy:
     if not (np.isfinite(t) and t > 0):
         raise ScnodeError(f"t={t} must be positive. Leave it out for the full range of the clock.")
     latent = np.asarray(adata.obsm[keys.latent], dtype=np.float32)
-    record = _pilots(model, latent, t)
-    parts = [_time_scales(model, chunk) for chunk in np.array_split(latent, max(1, len(latent) // _CHUNK))]
+    own = own_control(adata, model)
+
+    def under(rows: np.ndarray) -> Field:
+        return model.under(None if own is None else own[rows])
+
+    record = _pilots(under, latent, t)
+    chunks = np.array_split(np.arange(len(latent)), 1 + latent.size * model.n_latent // _NUMBERS)
+    parts = [_time_scales(under(rows), latent[rows]) for rows in chunks]
     fastest, slowest, fast, slow = (np.concatenate(p) for p in zip(*parts, strict=True))
     if model.encoder is not None:
         record["modes"] = _modes(model, latent, fast, slow)
@@ -78,14 +89,15 @@ def stiffness(adata: AnnData, *, t: float = 1.0, key_added: str = DEFAULT, copy:
     return result if copy else None
 
 
-def _pilots(model: LatentODE, latent: np.ndarray, t: float) -> dict[str, Any]:
+def _pilots(under: Callable[[np.ndarray], Field], latent: np.ndarray, t: float) -> dict[str, Any]:
     import torch
 
     from scnode import ode
 
     rows = np.linspace(0, len(latent) - 1, min(len(latent), _PILOTS)).astype(int)
     ts = torch.tensor([0.0, float(t)])
-    found = ode.stiffness_ratio(model.field.mean, torch.from_numpy(latent[rows]), ts, jacobian=model.field.jacobian)
+    field = under(rows)
+    found = ode.stiffness_ratio(field.mean, torch.from_numpy(latent[rows]), ts, jacobian=field.jacobian)
     names = ("ratio", "spectral_radius", "radius_times_interval", "decay_times_interval", "n_conserved")
     record: dict[str, Any] = {name: float(getattr(found, name).double().median()) for name in names}
     stiff = float(found.stiff.double().mean())
@@ -94,13 +106,13 @@ def _pilots(model: LatentODE, latent: np.ndarray, t: float) -> dict[str, Any]:
     return record | {"stiff": stiff, "solver": solver, "t": float(t)}
 
 
-def _time_scales(model: LatentODE, latent: np.ndarray) -> tuple[np.ndarray, ...]:
+def _time_scales(field: Field, latent: np.ndarray) -> tuple[np.ndarray, ...]:
     """Fastest and slowest time scale of each cell, and the directions of both modes (cell, latent)."""
     import torch
 
     states = torch.from_numpy(latent)
     with torch.no_grad():
-        matrices = model.field.jacobian(states.new_zeros(()), states).double().numpy()
+        matrices = field.jacobian(states.new_zeros(()), states).double().numpy()
     values, vectors = np.linalg.eig(matrices)
     rates = np.maximum(np.abs(values.real), np.finfo(np.float32).eps * np.abs(values).max(1, keepdims=True))
     rates = np.maximum(rates, np.finfo(np.float32).tiny)

@@ -243,3 +243,14 @@ def test_interferon_moves_each_type_to_its_own_stimulated_cells():
     assert (types[nearest] == types[untreated]).mean() > 0.7
     scnode.tl.trajectories(adata, start=untreated, control={"stim": False}, n_steps=2)
     np.testing.assert_array_equal(adata.uns["scnode"]["trajectories"]["latent"][:, 0, -1], latent[untreated])
+
+
+def test_what_the_field_implies_is_under_each_cells_input(dosed):
+    adata = dosed.copy()
+    for tool in (scnode.tl.ftle, scnode.tl.stiffness, scnode.tl.jacobian):
+        tool(adata)
+    assert np.isfinite(adata.obs[["scnode_ftle", "scnode_stiffness", "scnode_divergence"]]).all(axis=None)
+    with pytest.raises(ScnodeError, match="Pass control="):
+        scnode.tl.fixed_points(adata)
+    scnode.tl.fixed_points(adata, control={"dose": 1.0}, t=2.0, n_starts=20)
+    assert "fixed_points" in adata.uns["scnode"]
