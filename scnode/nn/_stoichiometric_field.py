@@ -205,7 +205,7 @@ class StoichiometricField(Field):
 def _matrix(S: Any) -> np.ndarray:
     """S as whole numbers where it can be, checked."""
     try:
-        matrix = np.array(S.detach().cpu() if isinstance(S, torch.Tensor) else S, dtype=np.float64)
+        matrix = np.array(S.detach().cpu().numpy() if isinstance(S, torch.Tensor) else S, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ScnodeError(f"S holds what is no number ({error}). {_ADVICE}") from error
     if matrix.ndim != 2 or not matrix.size:

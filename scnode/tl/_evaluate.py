@@ -18,6 +18,7 @@ from scnode.metrics._wasserstein import require_pot
 from scnode.model import stored_model
 from scnode.tl._fit import fit
 from scnode.tl._held_out import HeldOut
+from scnode.tl._species import same_reactions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,13 +114,13 @@ def evaluate(
     snapshots = read_snapshots(adata, time_key)
     days, times = snapshots.days, snapshots.kept
     held = _held_out(times, holdout, time_key)
-    options = _options(adata, keys, params)
+    source = np.random.default_rng(rng)
+    options = _options(adata, keys, params, source)
     if max_cells < 2 or n_splits < 1:
         raise ScnodeError(
             f"max_cells={max_cells} must be at least 2 and n_splits={n_splits} at least 1. Leave them out."
         )
     _check_sizes(days, times, time_key)
-    source = np.random.default_rng(rng)
     tables, notes = [], []
 
     def score(time: float, *others: float) -> pd.DataFrame:
@@ -200,13 +201,14 @@ def _held_out(times: np.ndarray, holdout: float | Sequence[float] | None, time_k
     return held
 
 
-def _options(adata: AnnData, keys: Keys, params: Mapping[str, Any] | None) -> dict[str, Any]:
+def _options(adata: AnnData, keys: Keys, params: Mapping[str, Any] | None, rng: np.random.Generator) -> dict[str, Any]:
     """Arguments of the new fits."""
     import inspect
 
     if params is None:
-        stored_model(adata, keys.run)
-        given = dict(adata.uns[keys.uns]["params"])
+        field = stored_model(adata, keys.run).field
+        # The name of a kind does not say which reactions there are.
+        given = dict(adata.uns[keys.uns]["params"]) | same_reactions(field, rng)
     else:
         given = dict(params)
     known = set(inspect.signature(fit).parameters) - {"adata"}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scnode.model import LatentODE
-    from scnode.nn import StoichiometricField
+    from scnode.nn import Field, StoichiometricField
 
 _MOST_CELLS = 500
 
@@ -44,6 +44,19 @@ def check_species(field: StoichiometricField, adata: AnnData, use_rep: str | Non
             f"adata.obsm[{use_rep!r}] is negative in {(values < 0).any(1).sum()} cells ({names[:5]}), and abundances "
             "are not. Pass abundances that are neither scaled nor centred, or clip(0) what noise made negative."
         )
+
+
+def same_reactions(field: Field, rng: np.random.Generator) -> dict[str, Field]:
+    """As `field` of another fit: an untrained one of the same reactions; nothing where there are none."""
+    import torch
+
+    from scnode.nn import StoichiometricField
+
+    if not isinstance(field, StoichiometricField):
+        return {}
+    sizes = {name: value for name, value in field.sizes.items() if name != "n_reactions"}
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    return {"field": StoichiometricField(field.S, n_members=field.n_members, generator=generator, **sizes)}
 
 
 def report_conserved(model: LatentODE, states: Tensor) -> dict[str, Any]:

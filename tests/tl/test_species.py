@@ -123,3 +123,13 @@ def test_a_representation_that_is_no_abundance_of_the_species_is_refused(binding
 def test_the_name_alone_is_not_enough(binding):
     with pytest.raises(ScnodeError, match=r"StoichiometricField\(scnode.pp.stoichiometry"):
         scnode.tl.fit(binding, field="stoichiometric", use_rep="X_species")
+
+
+def test_held_out_times_are_predicted_by_the_same_reactions(binding):
+    pytest.importorskip("ot")
+    adata = binding.copy()
+    adata.obs["day"] = np.digitize(adata.obs["hours"], [0.5, 1.0]).astype(float)
+    fit(adata, time_key="day", velocity_key=None, max_epochs=5)
+    scnode.tl.evaluate(adata, time_key="day", holdout=1.0)
+    table = scnode.get.evaluation(adata)
+    assert np.isfinite(table.loc[table["method"] == "scnode", "energy"]).all()
