@@ -51,8 +51,8 @@ class ControlledField(MLPField):
     >>> import torch
     >>> from scnode import nn, ode
     >>> field = nn.ControlledField(2, n_controls=1, rest=True).under(torch.tensor([0.0]))
-    >>> ode.solve(field, torch.ones(1, 2), torch.tensor([0.0, 1.0])).ys[0, -1]
-    tensor([1., 1.], grad_fn=...)
+    >>> ode.solve(field, torch.ones(1, 2), torch.tensor([0.0, 1.0])).ys[0, -1].tolist()
+    [1.0, 1.0]
     """
 
     name: ClassVar[str] = "controlled"

@@ -215,9 +215,8 @@ def fit(
         reuse=seen is adata,
     )
     seen_snapshots = None if snapshots is None else snapshots.of_seen()
-    time_alone = not any((lineage_key, pseudotime_key, velocity_key))
-    arms = arms_of(seen, controls, seen_snapshots, time_alone=time_alone)
-    space = space.under(arms)
+    time_alone = not (lineage_key or pseudotime_key or velocity_key)
+    space = space.under(arms_of(seen, controls, seen_snapshots, time_alone=time_alone))
     gathered = gather(
         seen,
         space,

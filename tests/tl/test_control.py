@@ -143,6 +143,21 @@ def test_tools_take_each_cells_own_input(dosed):
     scnode.tl.fate(adata, groupby="end")
 
 
+def test_both_arms_of_a_knock_out_are_under_the_cells_own_dose():
+    adata = scnode.datasets.dose_response(n_cells=120, n_genes=12, rng=100)
+    scnode.tl.fit(adata, time_key="day", control_key="dose", n_latent=3, n_members=2, max_epochs=3)
+    start = (adata.obs["day"] > 0.5).to_numpy()
+    scnode.tl.trajectories(adata, start=start, n_samples=2, n_steps=2)
+    scnode.tl.perturb(adata, {"Drug_TF1": 0.0}, start=start, name="out")
+    record = adata.uns["scnode"]["perturbations"]["out"]
+    expected = adata.uns["scnode"]["trajectories"]["latent"][:, :, -1]
+    np.testing.assert_allclose(record["control"], expected, rtol=1e-3, atol=1e-3)
+    model = scnode.get.model(adata)
+    held = model.decoder.decode(torch.as_tensor(record["perturbed"]))[..., model.genes.index("Drug_TF1")]
+    np.testing.assert_allclose(held.detach(), 0, atol=1e-3)
+    assert np.abs(record["perturbed"] - expected).max() > 0.1
+
+
 def test_new_cells_are_mapped_under_their_own_input(dosed):
     new = dosed[::7].copy()
     del new.obsm["X_scnode"], new.obsm["velocity_scnode"], new.uns["scnode"]

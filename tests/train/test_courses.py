@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 import torch
 
 from scnode.nn import ControlledField
@@ -65,7 +64,7 @@ def test_arms_count_by_the_snapshots_they_reach():
         weight = batch["boot"].T[:, here]
         parts.append(snapshot_loss(bound, stop, window, batch["latent"][here], weight, solve_options={}))
     found = course_loss(moving, (UNTREATED, TREATED), batch, solve_options={})
-    assert float(found) == pytest.approx(float((parts[0] + 2 * parts[1]) / 3), rel=1e-5)
+    torch.testing.assert_close(found, (parts[0] + 2 * parts[1]) / 3)
 
 
 def test_gradients_reach_the_weights_of_the_input():
