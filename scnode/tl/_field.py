@@ -91,7 +91,7 @@ def train_field(
     outside, back = around(space.latent, target.velocity, rng=rng)
     examples = Examples(
         latent=space.latent,
-        velocity=target.velocity,
+        velocity=space.kinetics.obeyed(space.latent, target.velocity) if space.kinetics else target.velocity,
         precision=target.precision,
         outside=outside,
         outside_velocity=back,
