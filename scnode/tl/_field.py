@@ -148,7 +148,7 @@ def train_field(
             extra |= _inputs(arms, snapshots, outside_arm, between)
     examples = Examples(
         latent=space.latent,
-        velocity=target.velocity,
+        velocity=space.kinetics.obeyed(space.latent, target.velocity) if space.kinetics else target.velocity,
         precision=target.precision,
         outside=outside,
         outside_velocity=back,

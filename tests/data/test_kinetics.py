@@ -41,8 +41,8 @@ def test_genes_that_go_the_other_way_take_the_typical_rate(waves):
     found = portrait(backward, np.c_[spliced, spliced[:, :1]], np.c_[change, -change[:, :1]])
     assert found.usable.tolist() == [True] * 4 + [False]
     beta, gamma = found.rates()
-    assert beta[4] == pytest.approx(np.exp(np.median(np.log(BETA))))
-    assert gamma[4] > 0
+    assert gamma[4] == pytest.approx(np.exp(np.median(np.log(GAMMA))))
+    assert beta[4] > 0
 
 
 def test_no_gene_that_follows_is_an_error(waves):
@@ -86,3 +86,14 @@ def test_surroundings_have_the_transcription_of_the_nearest_cells(waves):
     made = back[:, :4] + BETA * outside[:, :4]
     assert made.min() > -1e-9
     assert made.max() <= (velocity[:, :4] + BETA * unspliced).max() + 1e-6
+
+
+def test_the_velocity_taught_obeys_the_kinetics(waves):
+    unspliced, spliced, change = waves
+    states = np.concatenate([unspliced, spliced], axis=1)
+    velocity = np.concatenate([np.ones_like(unspliced), change], axis=1)
+    found = Kinetics.of(portrait(*waves), states, velocity)
+    np.testing.assert_allclose(found.obeyed(states, velocity), velocity, atol=1e-8)
+    noisy = found.obeyed(states, velocity + 1)
+    np.testing.assert_allclose(noisy[:, :4], 2)
+    np.testing.assert_allclose(noisy[:, 4:], change, atol=1e-8)
