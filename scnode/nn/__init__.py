@@ -4,6 +4,7 @@ from ._autoencoder import Autoencoder
 from ._encoders import ENCODERS, Encoder
 from ._field import Field, side_by_side
 from ._fields import FIELDS
+from ._gradient_field import CirculatingField, GradientField
 from ._hold import Hold
 from ._likelihood import nb_log_likelihood, zinb_log_likelihood
 from ._linear_decoder import LinearDecoder
@@ -17,8 +18,10 @@ __all__ = [
     "PCA",
     "VAE",
     "Autoencoder",
+    "CirculatingField",
     "Encoder",
     "Field",
+    "GradientField",
     "Hold",
     "LinearDecoder",
     "MLPField",

@@ -13,6 +13,7 @@ from scnode.tl._map import place
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from torch import Tensor
 
     from scnode._keys import Keys
     from scnode.data import Snapshots
@@ -48,10 +49,12 @@ def annotate(
             "cells, or lower lr=."
         )
     agreement = _agreement(gathered, velocity.numpy(), seen)
+    figures = model.field.report(states.new_zeros(()), states)
     adata.obsm[keys.latent] = states.numpy()
     adata.obsm[keys.velocity] = velocity.numpy()
     adata.obs[keys.time] = gathered.clock if snapshots is None else snapshots.clock
     adata.obs[keys.velocity_sd] = sd.numpy()
+    _write_potential(adata, keys, model, states)
     for source in gathered.sources:
         adata.obs[keys.agreement(source.name)] = agreement[f"{source.name}|fit"]
     adata.uns[keys.uns] = {
@@ -65,10 +68,25 @@ def annotate(
             "clock": gathered.clock_report,
             **({} if snapshots is None else {"time_unit": _time_unit(snapshots)}),
             **space.report,
+            **({"field": figures} if figures else {}),
         },
         "model": model.to_arrays(),
         "version": __version__,
     }
+
+
+def _write_potential(adata: AnnData, keys: Keys, model: LatentODE, states: Tensor) -> None:
+    """Potential of every cell above the lowest; that of an earlier fit does not stay beside another field."""
+    import torch
+
+    from scnode.nn import GradientField
+
+    if isinstance(model.field, GradientField):
+        with torch.no_grad():
+            heights = model.field.potential(states)
+        adata.obs[keys.potential] = (heights - heights.min()).numpy()
+    elif keys.potential in adata.obs:
+        del adata.obs[keys.potential]
 
 
 def _all_states(

@@ -130,14 +130,16 @@ def fit(
         set it and go round, the phase on their cycle, in [0, 1) from where cells are sparsest in phase, and its unit
         is one period),
         ``obs["scnode_velocity_sd"]`` the ensemble's root mean square deviation,
+        ``obs["scnode_potential"]`` where `field` is a :class:`scnode.nn.GradientField` (of the ensemble mean, above the
+        lowest cell, in squared latent units per unit of the clock),
         ``obs["scnode_agreement_<source>"]`` the cosine of each source with the fitted velocity, and ``uns["scnode"]``
         with `params`, `history`, `report`, `model` and `version`. The report holds `evidence`, the `share` of each
         source in the mix, the `agreement` of each pair of sources (``"time|velocity"``) and of each with the fit
         (``"time|fit"``) by cell, `notes` on sources and genes that contradict the rest, the `clock` (its `kind`,
         ``"path"`` or ``"cycle"``, and from velocities alone the shares of their flow that a `potential` and one
         `winding` beyond it explain, and the share of cells `turning` along), with `time_key` the `time_unit` (`key`,
-        `unit`, `origin` and `span` of the clock, times `kept`), and with `decoder` its `name` and
-        `explained_variance`.
+        `unit`, `origin` and `span` of the clock, times `kept`), with `decoder` its `name` and
+        `explained_variance`, and of a gradient field as `field` its :meth:`scnode.nn.GradientField.report`.
 
     Raises
     ------

@@ -37,6 +37,8 @@ class LossTerms:
         Mismatch of solved and observed short trajectories, in units of the states' variance along them.
     snapshots
         Energy distance of solved and observed snapshots, in units of the states' scale.
+    penalty
+        What the kind of field adds, see :meth:`scnode.nn.Field.penalty`.
     local
         Weight of `regression` and `path`.
     """
@@ -46,13 +48,15 @@ class LossTerms:
     bridge: Tensor | None = None
     path: Tensor | None = None
     snapshots: Tensor | None = None
+    penalty: Tensor | None = None
     local: float = 1.0
 
     @property
     def total(self) -> Tensor:
         """Weighted sum of the terms."""
         total = self.local * self.regression + _RETURN * self.surroundings
-        for weight, term in ((1.0, self.bridge), (self.local, self.path), (1.0, self.snapshots)):
+        extra = ((1.0, self.bridge), (self.local, self.path), (1.0, self.snapshots), (1.0, self.penalty))
+        for weight, term in extra:
             if term is not None:
                 total = total + weight * term
         return total

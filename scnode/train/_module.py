@@ -32,12 +32,14 @@ class FieldModule(L.LightningModule):
         even = torch.ones_like(weight)
         regression = self._regression(batch["latent"], batch["velocity"], weight)
         surroundings = self._regression(batch["outside"], batch["outside_velocity"], even)
+        penalty = self.field.penalty(even.new_zeros(()), batch["latent"])
         if self.solve_options is None:
-            return LossTerms(regression, surroundings, bridge=self._bridge(batch, even))
+            return LossTerms(regression, surroundings, bridge=self._bridge(batch, even), penalty=penalty)
         path = None
         if self.local > 0:
             path = path_loss(self.field, batch["times"], batch["states"], weight, solve_options=self.solve_options)
-        return LossTerms(regression, surroundings, path=path, snapshots=self._snapshots(batch), local=self.local)
+        snapshots = self._snapshots(batch)
+        return LossTerms(regression, surroundings, path=path, snapshots=snapshots, penalty=penalty, local=self.local)
 
     def _bridge(self, batch: Batch, even: Tensor) -> Tensor | None:
         if "bridge" not in batch:
