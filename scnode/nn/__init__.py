@@ -10,6 +10,7 @@ from ._likelihood import nb_log_likelihood, zinb_log_likelihood
 from ._linear_decoder import LinearDecoder
 from ._mlp_field import MLPField
 from ._pca import PCA
+from ._residual_map import ResidualMap
 from ._vae import VAE
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Hold",
     "LinearDecoder",
     "MLPField",
+    "ResidualMap",
     "nb_log_likelihood",
     "side_by_side",
     "zinb_log_likelihood",

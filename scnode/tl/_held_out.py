@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
+    from torch import Tensor
 
     Floats = NDArray[np.float64]
 
@@ -53,6 +54,8 @@ class HeldOut:
         Its cells, shape (cell, latent).
     before, moved
         Cells of the last earlier time, and where the field takes them.
+    stepped
+        Where one step of the discrete model takes them, where there is such a model.
     smoothed, interpolated
         States between two kept times, along the field and straight; after the last time there are none of the first.
     size
@@ -66,6 +69,7 @@ class HeldOut:
     smoothed: Pairs | None
     interpolated: Pairs
     size: int
+    stepped: Floats | None = None
 
     @classmethod
     def of(
@@ -77,8 +81,9 @@ class HeldOut:
         *,
         max_cells: int,
         rng: np.random.Generator,
+        discrete: AnnData | None = None,
     ) -> HeldOut:
-        """Clouds of a model that was fitted with `time` and, it may be, others held out."""
+        """Clouds of a model, and of a discrete one, fitted with `time` and, it may be, others held out."""
         keys = Keys()
         latent = np.asarray(fitted.obsm[keys.latent], dtype=float)
         kept = np.setdiff1d(days, [time, *others])
@@ -97,6 +102,7 @@ class HeldOut:
             smoothed=_smooth(fitted, x, y, (first, time, second)) if time < second else None,
             interpolated=Pairs.along(x, y, x, share),
             size=size,
+            stepped=None if discrete is None else _step(discrete, days == last, [last, time]),
         )
 
     def draw(self, rng: np.random.Generator) -> tuple[Floats, dict[str, Floats]]:
@@ -106,6 +112,7 @@ class HeldOut:
         clouds = {
             "scnode": self.moved[rows] if self.smoothed is None else self.smoothed.draw(self.size, rng),
             "scnode_forecast": self.moved[rows],
+            **({} if self.stepped is None else {"residual_map": self.stepped[rows]}),
             "no_motion": self.before[rows],
             "ot_interpolation": self.interpolated.draw(self.size, rng),
             "noise_floor": self.target[order[self.size : 2 * self.size]],
@@ -130,12 +137,29 @@ def _smooth(fitted: AnnData, x: Floats, y: Floats, times: tuple[float, float, fl
     return Pairs.along(beyond, y, there, (time - start) / (end - start))
 
 
+def _step(fitted: AnnData, rows: NDArray[np.bool_], days: list[float]) -> Floats:
+    """Where one residual step takes these cells from the first day to the second."""
+    import torch
+
+    from scnode.nn import ResidualMap
+
+    states = torch.as_tensor(np.asarray(fitted.obsm[Keys().latent])[rows], dtype=torch.float32)
+    with torch.no_grad():
+        return ResidualMap(stored_model(fitted).field)(states, _times(fitted, days))[:, -1].numpy().astype(float)
+
+
+def _times(fitted: AnnData, days: list[float]) -> Tensor:
+    import torch
+
+    report = fitted.uns[Keys().uns]["report"]
+    return torch.tensor([clock(day, report) for day in days], dtype=torch.float32)
+
+
 def _flow(fitted: AnnData, states: Floats, days: list[float]) -> Floats:
     """Where the mean field takes states from the first of these days, shape (day, cell, latent)."""
     import torch
 
-    report = fitted.uns[Keys().uns]["report"]
-    ts = torch.tensor([clock(day, report) for day in days], dtype=torch.float32)
+    ts = _times(fitted, days)
     with torch.no_grad():
         paths = stored_model(fitted).flow(torch.as_tensor(states, dtype=torch.float32), ts)[:, 0]
     return paths.transpose(0, 1).numpy().astype(float)
