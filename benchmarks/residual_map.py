@@ -24,7 +24,7 @@ def main() -> None:
     tables = pd.concat([held_out(seed) for seed in SEEDS])
     scores = tables.groupby(["holdout", "method"])[["w1", "energy"]].mean()
     lines = [
-        "| hours held out | " + " | ".join(f"{m} W1, energy" for m in METHODS) + " |",
+        "| day held out | " + " | ".join(f"{m} W1, energy" for m in METHODS) + " |",
         "|" + "---|" * (1 + len(METHODS)),
         *(
             f"| {time:.3g} | " + " | ".join("{:.3f}, {:.3f}".format(*scores.loc[(time, m)]) for m in METHODS) + " |"

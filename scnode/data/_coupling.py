@@ -60,20 +60,32 @@ class Transport:
         Time between, in units of the clock.
     plan
         Weights, shape (earlier, later).
+    start
+        The earlier time on the clock.
     """
 
     earlier: np.ndarray
     later: np.ndarray
     elapsed: float
     plan: sp.csr_matrix
+    start: float = 0.0
 
 
 @dataclass(frozen=True)
 class Bridge:
-    """States between snapshots, where no cell was seen, and velocities that lead across, both (state, latent)."""
+    """States between snapshots, where no cell was seen, velocities that lead across, and their times on the clock.
+
+    Parameters
+    ----------
+    latent, velocity
+        Shape (state, latent).
+    clock
+        Shape (state,).
+    """
 
     latent: np.ndarray
     velocity: np.ndarray
+    clock: np.ndarray
 
 
 def chord_velocity(latent: np.ndarray, transports: Iterable[Transport]) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +128,8 @@ def bridge(latent: np.ndarray, transports: Sequence[Transport], *, rng: np.rando
         tied = np.flatnonzero(np.asarray(step.plan.sum(1)).ravel() > 0)
         start, end = latent[step.earlier[tied]], latent[step.later[_draw(step.plan[tied], rng)]]
         along = rng.random((len(tied), 1))
-        parts.append(((1 - along) * start + along * end, (end - start) / step.elapsed))
+        clock = step.start + step.elapsed * along[:, 0]
+        parts.append(((1 - along) * start + along * end, (end - start) / step.elapsed, clock))
     return Bridge(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 

@@ -60,12 +60,13 @@ def _transports(
     snapshots: Snapshots, space: Space, given: sp.csr_matrix | None, rng: np.random.Generator
 ) -> list[Transport]:
     rows, transports = snapshots.rows, []
-    for earlier, later, elapsed in zip(rows[:-1], rows[1:], np.diff(snapshots.times), strict=True):
+    steps = zip(rows[:-1], rows[1:], snapshots.times[:-1], np.diff(snapshots.times), strict=True)
+    for earlier, later, start, elapsed in steps:
         if given is None:
             plan = couple(space.latent[earlier], space.latent[later], rng=rng)
         else:
             plan = sp.csr_matrix(given[earlier][:, later])
-        transports.append(Transport(earlier, later, float(elapsed), plan))
+        transports.append(Transport(earlier, later, float(elapsed), plan, float(start)))
     return transports
 
 

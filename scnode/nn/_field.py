@@ -40,6 +40,8 @@ class Field(nn.Module):
     """
 
     name: ClassVar[str]
+    takes_time: ClassVar[bool] = False
+    """Whether the kind can be made ``time_dependent``."""
     center: Tensor
     scale: Tensor
     speed: Tensor
@@ -52,7 +54,7 @@ class Field(nn.Module):
                 "Pass positive integers."
             )
         self.n_latent, self.n_members = n_latent, n_members
-        self.reach = math.inf
+        self.reach, self.time_dependent = math.inf, False
         self.register_buffer("center", torch.zeros(n_latent))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("speed", torch.ones(()))

@@ -76,6 +76,7 @@ class GradientField(Field):
     """
 
     name: ClassVar[str] = "gradient"
+    takes_time: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -41,20 +41,22 @@ def annotate(
 
     seen = np.ones(adata.n_obs, dtype=bool) if snapshots is None else snapshots.seen
     states = torch.as_tensor(_all_states(adata, model, space, seen, layer=params.get("layer")), dtype=torch.float32)
+    clock = gathered.clock if snapshots is None else snapshots.clock
+    t = torch.as_tensor(clock, dtype=torch.float32)[:, None]
     with torch.no_grad():
-        velocity, sd = model.velocity(states)
+        velocity, sd = model.velocity(states, t=t)
     if not torch.isfinite(velocity).all():
         raise ScnodeError(
             "The fitted field is not finite: the evidence is degenerate, as with most cells identical. Drop duplicated "
             "cells, or lower lr=."
         )
     agreement = _agreement(gathered, velocity.numpy(), seen)
-    figures = model.field.report(states.new_zeros(()), states)
+    figures = model.field.report(t, states)
     adata.obsm[keys.latent] = states.numpy()
     adata.obsm[keys.velocity] = velocity.numpy()
-    adata.obs[keys.time] = gathered.clock if snapshots is None else snapshots.clock
+    adata.obs[keys.time] = clock
     adata.obs[keys.velocity_sd] = sd.numpy()
-    _write_potential(adata, keys, model, states)
+    _write_potential(adata, keys, model, states, t)
     for source in gathered.sources:
         adata.obs[keys.agreement(source.name)] = agreement[f"{source.name}|fit"]
     adata.uns[keys.uns] = {
@@ -75,7 +77,7 @@ def annotate(
     }
 
 
-def _write_potential(adata: AnnData, keys: Keys, model: LatentODE, states: Tensor) -> None:
+def _write_potential(adata: AnnData, keys: Keys, model: LatentODE, states: Tensor, t: Tensor) -> None:
     """Potential of every cell above the lowest; that of an earlier fit does not stay beside another field."""
     import torch
 
@@ -83,7 +85,7 @@ def _write_potential(adata: AnnData, keys: Keys, model: LatentODE, states: Tenso
 
     if isinstance(model.field, GradientField):
         with torch.no_grad():
-            heights = model.field.potential(states)
+            heights = model.field.potential(states, t=t)
         adata.obs[keys.potential] = (heights - heights.min()).numpy()
     elif keys.potential in adata.obs:
         del adata.obs[keys.potential]

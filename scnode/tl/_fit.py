@@ -38,6 +38,7 @@ def fit(
     n_latent: int | None = None,
     batch_key: str | None = None,
     field: str | Field = "mlp",
+    time_dependent: bool = False,
     noise: bool = False,
     n_members: int = 5,
     solver: str = "auto",
@@ -99,6 +100,9 @@ def fit(
     field
         Kind of field, a key of :data:`scnode.nn.FIELDS`, or a :class:`scnode.nn.Field` to start from, whose own
         ensemble then counts.
+    time_dependent
+        Fit :math:`\dot z = f_\theta(t, z)`, whose time is the clock of the cells; where `time_key` sets it, evidence is
+        averaged over cells of one time alone. Not for a clock that is a phase.
     noise
         Not available in this version; True is an error.
     n_members
@@ -158,9 +162,10 @@ def fit(
     from scnode.tl._field import check_field, new_model, train_field
     from scnode.tl._gather import gather
     from scnode.tl._learned import Training
-    from scnode.tl._space import build_space
+    from scnode.tl._space import build_space, within_times
 
-    check_field(field)
+    check_field(field, time_dependent=time_dependent)
+    time_dependent = params["time_dependent"] = time_dependent or getattr(field, "time_dependent", False)
     _check_options(noise=noise, n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
     check_cells(adata)
     snapshots = _snapshots(adata, time_key, holdout, batch_key)
@@ -181,6 +186,8 @@ def fit(
         reuse=seen is adata,
     )
     seen_snapshots = None if snapshots is None else snapshots.of_seen()
+    if time_dependent and seen_snapshots is not None:
+        space = within_times(space, seen_snapshots)
     gathered = gather(
         seen,
         space,
@@ -192,7 +199,7 @@ def fit(
         lineage_key=lineage_key,
         coupling_key=coupling_key,
     )
-    model = new_model(space, field, n_members, source)
+    model = new_model(space, field, n_members, source, time_dependent=time_dependent)
     history = train_field(
         model,
         space,

@@ -10,6 +10,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode.model import stored_model
+from scnode.tl._cell_clock import cell_clock
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -29,7 +30,7 @@ def jacobian(
     key_added: str = DEFAULT,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Jacobian :math:`J = \partial f/\partial z` of the ensemble mean at every cell.
+    r"""Jacobian :math:`J = \partial f/\partial z` of the ensemble mean at every cell, at its clock where time matters.
 
     At gene level, with the encoder :math:`E` and the decoder :math:`D`, the response of the rate of gene :math:`e` to
     gene :math:`r` is :math:`\partial\dot x_e/\partial x_r = \partial D_e(z)\, J\, \partial_r E(D(z))`; with principal
@@ -61,7 +62,9 @@ def jacobian(
     model = stored_model(adata, key_added)
     columns = _columns(model, effectors, regulators)
     latent = np.asarray(adata.obsm[keys.latent], dtype=np.float32)
-    parts = [_measures(model, chunk, *columns) for chunk in np.array_split(latent, max(1, len(latent) // _CHUNK))]
+    clock, n_parts = cell_clock(adata, model, keys), max(1, len(latent) // _CHUNK)
+    chunks = zip(np.array_split(latent, n_parts), clock.tensor_split(n_parts), strict=True)
+    parts = [_measures(model, chunk, t, *columns) for chunk, t in chunks]
     divergence, norm, eigenvalues, genes = (np.concatenate(p) for p in zip(*parts, strict=True))
     result = adata.copy() if copy else adata
     result.obs[keys.divergence] = divergence
@@ -85,14 +88,14 @@ def _columns(
 
 
 def _measures(
-    model: LatentODE, latent: np.ndarray, effectors: list[int], regulators: list[int]
+    model: LatentODE, latent: np.ndarray, t: Tensor, effectors: list[int], regulators: list[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     import torch
 
     from scnode import ode
 
     states = torch.from_numpy(latent)
-    matrices = ode.jacobian(model.field.mean, states)
+    matrices = ode.jacobian(model.field.mean, states, t=t)
     values = np.linalg.eigvals(matrices.numpy())
     # Ties in the real part are broken by the imaginary one, so that conjugate pairs keep one order.
     order = np.lexsort((-values.imag, -values.real), axis=1)

@@ -11,6 +11,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
 from scnode.model import stored_model
+from scnode.tl._cell_clock import cell_clock, own_times
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -29,7 +30,7 @@ def trajectories(
     key_added: str = DEFAULT,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Integrate :math:`\dot z = f(z)` from start cells.
+    r"""Integrate :math:`\dot z = f(z)` from start cells, or :math:`\dot z = f(t, z)` from the clock of each.
 
     Parameters
     ----------
@@ -50,7 +51,8 @@ def trajectories(
     Returns
     -------
     AnnData or None
-        Writes ``uns["scnode"]["trajectories"]``: `t` (step,), `latent` (start, sample, step, latent), `start` names.
+        Writes ``uns["scnode"]["trajectories"]``: `t` (step,) since the start, `latent` (start, sample, step, latent),
+        `start` names.
 
     Raises
     ------
@@ -75,7 +77,8 @@ def trajectories(
     ts = torch.linspace(0, length, n_steps)
     states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
     with torch.no_grad():
-        paths = model.flow(states, ts, members=n_samples > 1)[:, :n_samples]
+        own = own_times(model, cell_clock(adata, model, keys)[rows], ts)
+        paths = model.flow(states, own, members=n_samples > 1)[:, :n_samples]
     result = adata.copy() if copy else adata
     stored = {"t": ts.numpy(), "latent": paths.numpy(), "start": adata.obs_names[rows].to_numpy().astype(str)}
     result.uns[keys.uns] = {**result.uns[keys.uns], "trajectories": stored}

@@ -48,6 +48,9 @@ class Examples:
         States between the snapshots and velocities that lead across, shape (state, latent).
     local
         Share of the evidence that is not the snapshots', and stays when these themselves are fitted.
+    clock, outside_clock, bridge_clock
+        Time of every cell and of the states around and between them, shape (cell,), (cell,) and (state,); 0 by default.
+        Those of `times` are then counted on the same clock.
     """
 
     latent: np.ndarray
@@ -62,6 +65,9 @@ class Examples:
     bridge: np.ndarray | None = None
     bridge_velocity: np.ndarray | None = None
     local: float = 1.0
+    clock: np.ndarray | None = None
+    outside_clock: np.ndarray | None = None
+    bridge_clock: np.ndarray | None = None
 
 
 def fit_field(
@@ -121,10 +127,16 @@ def _tensors(
         "outside_velocity": examples.outside_velocity,
         "states": examples.paths,
         "times": examples.times,
+        "clock": _column(examples.clock, n),
+        "outside_clock": _column(examples.outside_clock, n),
         **_time_course(examples, boot),
     }
     tensors = {name: torch.as_tensor(a, dtype=torch.float32) for name, a in arrays.items()}
     return tensors, order[n_validation:], order[:n_validation]
+
+
+def _column(clock: np.ndarray | None, n: int) -> np.ndarray:
+    return np.zeros((n, 1)) if clock is None else clock[:, None]
 
 
 def _time_course(examples: Examples, boot: np.ndarray) -> dict[str, np.ndarray]:
@@ -137,6 +149,7 @@ def _time_course(examples: Examples, boot: np.ndarray) -> dict[str, np.ndarray]:
     if examples.bridge is not None and examples.bridge_velocity is not None:
         row = np.resize(np.arange(len(examples.bridge)), len(boot))
         arrays |= {"bridge": examples.bridge[row], "bridge_velocity": examples.bridge_velocity[row]}
+        arrays["bridge_clock"] = _column(examples.bridge_clock, len(examples.bridge))[row]
     return arrays
 
 

@@ -70,7 +70,7 @@ def regression_loss(field: Field, t: Tensor, latent: Tensor, velocity: Tensor, w
     field
         Ensemble.
     t
-        Time handed to the field, a scalar.
+        Time handed to the field, a scalar or a column (cell, 1).
     latent, velocity
         Shape (cell, latent).
     weight
@@ -88,7 +88,7 @@ def path_loss(field: Field, times: Tensor, states: Tensor, weight: Tensor, *, so
     field
         Ensemble; every member is solved from the same starts, each cell at times of its own.
     times
-        Strictly increasing, shape (cell, step).
+        Strictly increasing, as the field counts them, shape (cell, step).
     states
         Observed states, the start first, shape (cell, step, latent).
     weight

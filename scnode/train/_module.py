@@ -30,9 +30,9 @@ class FieldModule(L.LightningModule):
         """Losses of a batch."""
         weight = batch["weight"].T
         even = torch.ones_like(weight)
-        regression = self._regression(batch["latent"], batch["velocity"], weight)
-        surroundings = self._regression(batch["outside"], batch["outside_velocity"], even)
-        penalty = self.field.penalty(even.new_zeros(()), batch["latent"])
+        regression = regression_loss(self.field, batch["clock"], batch["latent"], batch["velocity"], weight)
+        surroundings = self._regression("outside", batch, even)
+        penalty = self.field.penalty(batch["clock"], batch["latent"])
         if self.solve_options is None:
             return LossTerms(regression, surroundings, bridge=self._bridge(batch, even), penalty=penalty)
         path = None
@@ -44,10 +44,10 @@ class FieldModule(L.LightningModule):
     def _bridge(self, batch: Batch, even: Tensor) -> Tensor | None:
         if "bridge" not in batch:
             return None
-        return (1 - self.local) * self._regression(batch["bridge"], batch["bridge_velocity"], even)
+        return (1 - self.local) * self._regression("bridge", batch, even)
 
-    def _regression(self, states: Tensor, velocity: Tensor, weight: Tensor) -> Tensor:
-        return regression_loss(self.field, states.new_zeros(()), states, velocity, weight)
+    def _regression(self, name: str, batch: Batch, even: Tensor) -> Tensor:
+        return regression_loss(self.field, batch[f"{name}_clock"], batch[name], batch[f"{name}_velocity"], even)
 
     def _snapshots(self, batch: Batch) -> Tensor | None:
         if "snapshot" not in batch or self.solve_options is None:
