@@ -52,6 +52,11 @@ class Keys:
         """`obs`: whether a mapped cell lies off the cells of the fit."""
         return f"{self.run}_outside"
 
+    @property
+    def potential(self) -> str:
+        """`obs`: potential of the field, where it has one."""
+        return f"{self.run}_potential"
+
     def agreement(self, source: str) -> str:
         """`obs`: cosine of a source of evidence with the fitted velocity."""
         return f"{self.run}_agreement_{source}"

@@ -55,6 +55,30 @@ def test_velocity_alone_finds_the_phase_of_a_limit_cycle():
     assert 0.85 < wrap(np.diff(turns, axis=1)).sum(1).mean() < 1.15
 
 
+@pytest.fixture(scope="module", params=[("bifurcation", 100), ("limit_cycle", 100)], ids=["bifurcation", "cycle"])
+def parted(request):
+    """A simulation, and the cosine with the truth and the shares of each kind of field."""
+    simulation, seed = request.param
+    adata, scores, shares = getattr(scnode.datasets, simulation)(n_cells=1000, rng=seed), {}, {}
+    for kind in ("mlp", "gradient", "gradient+circulation"):
+        out = scnode.tl.fit(adata, field=kind, n_members=2, copy=True)
+        scores[kind] = cosine(out.obsm["velocity_scnode"], scnode.datasets.true_velocity(out)).mean()
+        shares[kind] = out.uns["scnode"]["report"].get("field")
+    return simulation, scores, shares
+
+
+def test_a_landscape_suffices_for_a_tree_and_not_for_a_cycle(parted):
+    simulation, scores, shares = parted
+    assert scores["gradient+circulation"] > scores["mlp"] - 0.02
+    if simulation == "bifurcation":
+        assert scores["gradient"] > scores["mlp"] - 0.03
+        assert shares["gradient+circulation"]["circulation"] < 0.25
+        assert shares["gradient+circulation"]["potential"] > 0.5
+    else:
+        assert scores["gradient"] < scores["mlp"] - 0.4
+        assert shares["gradient+circulation"]["circulation"] > 0.8
+
+
 def circular_correlation(a, b):
     """Fisher and Lee's, of all pairs of cells, which no choice of the origin changes."""
 

@@ -60,6 +60,8 @@ class Transport:
         Time between, in units of the clock.
     plan
         Weights, shape (earlier, later).
+    start
+        The earlier time on the clock.
     arm
         What the cells are under on the way.
     lent
@@ -70,19 +72,28 @@ class Transport:
     later: np.ndarray
     elapsed: float
     plan: sp.csr_matrix
+    start: float = 0.0
     arm: int = 0
     lent: bool = False
 
 
 @dataclass(frozen=True)
 class Bridge:
-    """States between snapshots, where no cell was seen, and velocities that lead across, both (state, latent).
+    """States between snapshots, where no cell was seen, and velocities that lead across.
 
-    `arm`, shape (state,), is what they are under.
+    Parameters
+    ----------
+    latent, velocity
+        Shape (state, latent).
+    clock
+        Times on the clock, shape (state,).
+    arm
+        What the states are under, shape (state,).
     """
 
     latent: np.ndarray
     velocity: np.ndarray
+    clock: np.ndarray
     arm: np.ndarray
 
 
@@ -124,7 +135,9 @@ def bridge(latent: np.ndarray, transports: Sequence[Transport], *, rng: np.rando
         tied = np.flatnonzero(np.asarray(step.plan.sum(1)).ravel() > 0)
         start, end = latent[step.earlier[tied]], latent[step.later[_draw(step.plan[tied], rng)]]
         along = rng.random((len(tied), 1))
-        parts.append(((1 - along) * start + along * end, (end - start) / step.elapsed, np.full(len(tied), step.arm)))
+        clock = step.start + step.elapsed * along[:, 0]
+        between = (1 - along) * start + along * end
+        parts.append((between, (end - start) / step.elapsed, clock, np.full(len(tied), step.arm)))
     return Bridge(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 

@@ -10,7 +10,7 @@ _REACH = 3.0
 
 
 def surroundings(
-    latent: np.ndarray, velocity: np.ndarray, *, rng: np.random.Generator
+    latent: np.ndarray, velocity: np.ndarray, *, rng: np.random.Generator, in_time: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""States around the cells, one for each, and a velocity there that returns to the data.
 
@@ -20,12 +20,13 @@ def surroundings(
     .. math:: v = \bar v + 2s\,\min(1, \max(0, d/d_0 - 1))\,\frac{m - x}{\|m - x\|},
 
     where :math:`d_0` is a distance that 99 % of the cells keep from theirs and :math:`s` the root mean square speed.
-    Within the data the term vanishes; outside it outweighs an outflow of speed s from :math:`1.5\,d_0` on.
+    Within the data the term vanishes; outside it outweighs an outflow of speed s from :math:`1.5\,d_0` on. With
+    `in_time` :math:`\bar v` is that of the one cell that the state was drawn around: the nearest may be of other times.
 
     Returns
     -------
     tuple
-        States and velocities, both (cell, latent).
+        States and velocities, both (cell, latent), in the order of the cells that they were drawn around.
     """
     support = Support(latent)
     speed = np.linalg.norm(velocity, axis=1, keepdims=True)
@@ -40,4 +41,5 @@ def surroundings(
     back = latent[index].mean(1) - states
     back /= np.linalg.norm(back, axis=1, keepdims=True) + np.finfo(float).tiny
     pull = 2 * np.sqrt((speed**2).mean()) * np.minimum(support.excess(distance), 1.0)
-    return states, velocity[index].mean(1) + pull[:, None] * back
+    mean = velocity if in_time else velocity[index].mean(1)
+    return states, mean + pull[:, None] * back

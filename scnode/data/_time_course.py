@@ -79,8 +79,9 @@ def _transports(
                 plan = couple(space.latent[earlier], space.latent[later], rng=rng)
             else:
                 plan = sp.csr_matrix(given[earlier][:, later])
-            elapsed = float(times[end[1]] - times[start[1]])
-            transports.append(Transport(earlier, later, elapsed, plan, arm, lent=bool(start[0] != arm)))
+            before, after = (float(times[stop[1]]) for stop in (start, end))
+            lent = bool(start[0] != arm)
+            transports.append(Transport(earlier, later, after - before, plan, before, arm, lent))
     return transports
 
 

@@ -25,8 +25,9 @@ def evaluation(adata: AnnData, *, key_added: str = DEFAULT) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a method and held-out time: `method` (``scnode``, ``no_motion``, ``ot_interpolation``,
-        ``noise_floor``), `holdout` in the unit of `time_key`, and `w1`, `w2`, `energy` in latent units.
+        One row a method and held-out time: `method` (``scnode``, ``scnode_forecast``, ``no_motion``,
+        ``ot_interpolation``, ``noise_floor``, and where it was asked for ``residual_map``), `holdout` in the unit of
+        `time_key`, and `w1`, `w2`, `energy` in latent units.
 
     Raises
     ------

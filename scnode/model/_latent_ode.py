@@ -132,9 +132,21 @@ class LatentODE(nn.Module):
             return self.field
         return self.field.under(control)
 
-    def velocity(self, latent: Tensor, *, control: Input | None = None) -> tuple[Tensor, Tensor]:
-        """Ensemble mean (cell, latent) and its root mean square deviation (cell,)."""
-        members = self.under(control).members(latent.new_zeros(()), latent)
+    def velocity(
+        self, latent: Tensor, *, t: Tensor | None = None, control: Input | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Ensemble mean (cell, latent) and its root mean square deviation (cell,).
+
+        A field that depends on time needs the clock of the states, a scalar or a column (cell, 1).
+
+        Raises
+        ------
+        ScnodeError
+            No time for a field that depends on it, or an input for a field without one, or the reverse.
+        """
+        if t is None and self.field.time_dependent:
+            raise ScnodeError("The field depends on time. Pass t= with the clock of the states, a column (cell, 1).")
+        members = self.under(control).members(latent.new_zeros(()) if t is None else t, latent)
         mean = members.mean(0)
         return mean, (members - mean).square().sum(-1).mean(0).sqrt()
 
@@ -150,8 +162,9 @@ class LatentODE(nn.Module):
     ) -> Tensor:
         """Trajectories (start, sample, time, latent): one of the ensemble mean, or one of each member.
 
-        With `hold`, the starts are confined to its constraint and the flow stays on it. A `control` that jumps is
-        solved piece by piece.
+        Times (time,) or (start, time) are those of the clock where the field depends on it, and else count from
+        anywhere. With `hold`, the starts are confined to its constraint and the flow stays on it. A `control` that
+        jumps is solved piece by piece.
         """
         n_samples = self.field.n_members if members else 1
         if hold is not None:

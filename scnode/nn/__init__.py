@@ -6,6 +6,7 @@ from ._diffusion import Diffusion
 from ._encoders import ENCODERS, Encoder
 from ._field import Field, side_by_side
 from ._fields import FIELDS
+from ._gradient_field import CirculatingField, GradientField
 from ._hold import Hold
 from ._likelihood import nb_log_likelihood, zinb_log_likelihood
 from ._linear_decoder import LinearDecoder
@@ -13,6 +14,7 @@ from ._mlp_field import MLPField
 from ._moments import Moments
 from ._pca import PCA
 from ._polynomial_field import PolynomialField
+from ._residual_map import ResidualMap
 from ._rna_field import RNAField
 from ._schedule import Schedule
 from ._stoichiometric_field import StoichiometricField
@@ -24,16 +26,19 @@ __all__ = [
     "PCA",
     "VAE",
     "Autoencoder",
+    "CirculatingField",
     "ControlledField",
     "Diffusion",
     "Encoder",
     "Field",
+    "GradientField",
     "Hold",
     "LinearDecoder",
     "MLPField",
     "Moments",
     "PolynomialField",
     "RNAField",
+    "ResidualMap",
     "Schedule",
     "StoichiometricField",
     "nb_log_likelihood",

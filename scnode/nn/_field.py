@@ -41,6 +41,8 @@ class Field(nn.Module):
     """
 
     name: ClassVar[str]
+    takes_time: ClassVar[bool] = False
+    """Whether the kind can be made ``time_dependent``."""
     center: Tensor
     scale: Tensor
     speed: Tensor
@@ -53,7 +55,7 @@ class Field(nn.Module):
                 "Pass positive integers."
             )
         self.n_latent, self.n_members = n_latent, n_members
-        self.reach = math.inf
+        self.reach, self.time_dependent = math.inf, False
         self.register_buffer("center", torch.zeros(n_latent))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("speed", torch.ones(()))
@@ -119,8 +121,7 @@ class Field(nn.Module):
             )
         if self.reach == math.inf:
             return self.speed * self.scaled(t, self._scaled_states(y))
-        within = self._within(y)
-        return self.speed * self.scaled(t, self._scaled_states(within)) - self._pull * self.allowed(y - within)
+        return self._confined(t, y)
 
     def members(self, t: Tensor, y: Tensor) -> Tensor:
         """Velocity of every member at the same states (cell, latent); returns (member, cell, latent)."""
@@ -145,13 +146,30 @@ class Field(nn.Module):
         Tensor
             Shape (cell, latent, latent).
         """
-        at = y if self.reach == math.inf else self._within(y)
-        total = self.scaled_jacobian(t, self._scaled_states(at)) * (self.speed / self.scale)
         if self.reach == math.inf:
-            return total
+            return self.scaled_jacobian(t, self._scaled_states(y)) * (self.speed / self.scale)
+        return self._confined_jacobian(t, y)
+
+    def penalty(self, t: Tensor, y: Tensor) -> Tensor:
+        """What this kind adds to the loss at states (cell, latent), a scalar: nothing unless it says so."""
+        del t
+        return y.new_zeros(())
+
+    def report(self, t: Tensor, y: Tensor) -> dict[str, float]:
+        """Figures of this kind at states (cell, latent) for the report of a fit: none unless it has such."""
+        del t, y
+        return {}
+
+    def _confined(self, t: Tensor, y: Tensor) -> Tensor:
+        """Velocity where the reach ends."""
+        within = self._within(y)
+        return self.speed * self.scaled(t, self._scaled_states(within)) - self._pull * self.allowed(y - within)
+
+    def _confined_jacobian(self, t: Tensor, y: Tensor) -> Tensor:
         same = torch.eye(self.n_latent, dtype=y.dtype, device=y.device)
         turned = self._within_jacobian(y, same)
-        return total @ turned - self._pull * self.allowed((same - turned).mT).mT
+        inside = self.scaled_jacobian(t, self._scaled_states(self._within(y))) * (self.speed / self.scale)
+        return inside @ turned - self._pull * self.allowed((same - turned).mT).mT
 
     @property
     def _pull(self) -> Tensor:

@@ -46,6 +46,7 @@ class MLPField(Field):
     """
 
     name: ClassVar[str] = "mlp"
+    takes_time: ClassVar[bool] = True
 
     def __init__(
         self,

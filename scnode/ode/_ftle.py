@@ -28,7 +28,7 @@ def ftle(
     y: Tensor,
     horizon: float | Tensor,
     *,
-    t: float = 0.0,
+    t: float | Tensor = 0.0,
     rtol: float = 1e-4,
     atol: float = 1e-6,
     jacobian: VectorField | None = None,
@@ -64,7 +64,7 @@ def ftle(
         :math:`T`, one number, or one of the same sign per state, shape (batch,). Negative: backward in time, where
         ridges attract.
     t
-        Time at which the states are taken.
+        Time at which the states are taken: one number, or one per state, shape (batch,).
     rtol, atol
         Tolerances of the solve.
     jacobian
@@ -111,10 +111,11 @@ def ftle(
     known, options = with_jacobian(field, jacobian), {"rtol": rtol, "atol": atol, "on_failure": on_failure}
     rows = max(1, _NUMBERS // (frames[0].numel() + y.shape[1] + 1)) if len(y) else 1
     measure = _spectrum if spectrum else _largest
+    begin = torch.as_tensor(t, dtype=y.dtype, device=y.device).detach().expand(len(y))
     tangents = Tangents(known, y.shape[1], **options)
     with torch.no_grad():
-        cells = zip(y.detach().split(rows), frames.split(rows), length.expand(len(y)).split(rows), strict=True)
-        parts = [measure(tangents, part, frame, t, over) for part, frame, over in cells]
+        cells = (y.detach(), frames, begin, length.expand(len(y)))
+        parts = [measure(tangents, *part) for part in zip(*(each.split(rows) for each in cells), strict=True)]
     return torch.cat(parts) if parts else y.new_zeros((0, frames.shape[2]) if spectrum else 0)
 
 
@@ -159,13 +160,12 @@ class Tangents(torch.nn.Module):
         return joint[:, : self.n_states], w, joint[:, -1], solution.status == Status.SUCCESS
 
 
-def _largest(tangents: Tangents, y: Tensor, frame: Tensor, t: float, length: Tensor) -> Tensor:
-    start = torch.full_like(length, t)
-    _, w, scale, arrived = tangents.carry(y, frame, start, start + length)
+def _largest(tangents: Tangents, y: Tensor, frame: Tensor, t: Tensor, length: Tensor) -> Tensor:
+    _, w, scale, arrived = tangents.carry(y, frame, t, t + length)
     return ((scale + spectral_norm(w).log()) / length.abs()).masked_fill(~arrived, torch.nan)
 
 
-def _spectrum(tangents: Tangents, y: Tensor, frame: Tensor, t: float, length: Tensor) -> Tensor:
+def _spectrum(tangents: Tangents, y: Tensor, frame: Tensor, t: Tensor, length: Tensor) -> Tensor:
     """One frame, many pieces: the fraction of the horizon that a piece may take is that of the worst state."""
     budget = -0.5 * math.log(max(tangents.options["rtol"], torch.finfo(y.dtype).eps))
     scale = torch.zeros(len(y), dtype=torch.float64, device=y.device)
@@ -192,7 +192,7 @@ def _spectrum(tangents: Tangents, y: Tensor, frame: Tensor, t: float, length: Te
     )
 
 
-def _first_piece(tangents: Tangents, y: Tensor, t: float, length: Tensor, budget: float) -> float:
+def _first_piece(tangents: Tangents, y: Tensor, t: Tensor, length: Tensor, budget: float) -> float:
     r"""Fraction in which the directions part at most by the budget at the present rates, :math:`\mu(J) + \mu(-J)`."""
     matrix = jacobian_of(tangents.field, y, t=t)
     rate = ((log_norm(matrix) + log_norm(-matrix)) * length.abs()).max().item()

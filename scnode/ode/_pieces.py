@@ -42,7 +42,7 @@ def solve_pieces(
     y0
         Initial states, shape (batch, state).
     ts
-        Strictly monotone times, forward or backward, shape (time,).
+        Strictly monotone times, forward or backward, shape (time,); without a break (batch, time) too.
     jacobians
         One for each field.
     **options
@@ -60,6 +60,8 @@ def solve_pieces(
         Numbers of fields and breaks that do not fit, breaks that do not increase, times for each trajectory of its
         own, or what :func:`scnode.ode.solve` raises.
     """
+    if len(fields) == 1 and not len(breaks):
+        return solve(fields[0], y0, ts, jacobian=None if jacobians is None else jacobians[0], **options)
     _check(len(fields), breaks, ts)
     breaks = breaks.to(device=y0.device, dtype=torch.float64)
     times = ts.to(device=y0.device, dtype=torch.float64)

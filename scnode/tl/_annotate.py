@@ -44,18 +44,20 @@ def annotate(
 
     seen = np.ones(adata.n_obs, dtype=bool) if snapshots is None else snapshots.seen
     states = torch.as_tensor(_all_states(adata, model, space, seen, layer=params.get("layer")), dtype=torch.float32)
+    clock = gathered.clock if snapshots is None else snapshots.clock
+    t = torch.as_tensor(clock, dtype=torch.float32)[:, None]
     with torch.no_grad():
-        velocity, sd = model.velocity(states, control=own_control(adata, model))
+        velocity, sd = model.velocity(states, t=t, control=own_control(adata, model))
     if not torch.isfinite(velocity).all():
         raise ScnodeError(
             "The fitted field is not finite: the evidence is degenerate, as with most cells identical. Drop duplicated "
             "cells, or lower lr=."
         )
     agreement = _agreement(gathered, velocity.numpy(), seen)
-    conserved = report_conserved(model, states)
+    figures, conserved = model.field.report(t, states), report_conserved(model, states)
     adata.obsm[keys.latent] = states.numpy()
     adata.obsm[keys.velocity] = velocity.numpy()
-    adata.obs[keys.time] = gathered.clock if snapshots is None else snapshots.clock
+    adata.obs[keys.time] = clock
     adata.obs[keys.velocity_sd] = sd.numpy()
     noise = describe_noise(model, states, velocity, snapshots)
     if noise is not None:
@@ -63,6 +65,7 @@ def annotate(
     elif keys.diffusion in adata.obs:
         # It was an earlier fit's.
         del adata.obs[keys.diffusion]
+    _write_potential(adata, keys, model, states, t)
     for source in gathered.sources:
         adata.obs[keys.agreement(source.name)] = agreement[f"{source.name}|fit"]
     if space.kinetics is not None:
@@ -81,6 +84,7 @@ def annotate(
             **_control(model),
             **space.report,
             **conserved,
+            **({"field": figures} if figures else {}),
         },
         "model": model.to_arrays(),
         "version": __version__,
@@ -93,6 +97,20 @@ def _control(model: LatentODE) -> dict[str, Any]:
         return {}
     reference = {c.key: c.reference for c in model.controls.columns}
     return {"control": {"names": model.controls.names, "reference": reference, "rest": model.field.sizes["rest"]}}
+
+
+def _write_potential(adata: AnnData, keys: Keys, model: LatentODE, states: Tensor, t: Tensor) -> None:
+    """Potential of every cell above the lowest; that of an earlier fit does not stay beside another field."""
+    import torch
+
+    from scnode.nn import GradientField
+
+    if isinstance(model.field, GradientField):
+        with torch.no_grad():
+            heights = model.field.potential(states, t=t)
+        adata.obs[keys.potential] = (heights - heights.min()).numpy()
+    elif keys.potential in adata.obs:
+        del adata.obs[keys.potential]
 
 
 def _all_states(

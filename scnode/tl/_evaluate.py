@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from scnode.data import Snapshots
 
 _FEWEST = 4
+# Euler's method from one time to the next is the residual map.
+_ONE_STEP = {"solver": "euler", "gradient": "backprop"}
 _OWN = ("time_key", "holdout", "key_added", "rng", "copy")
 
 
@@ -38,6 +41,7 @@ def evaluate(
     params: Mapping[str, Any] | None = None,
     max_cells: int = 1000,
     n_splits: int = 3,
+    discrete: bool = False,
     rng: RandomState = 0,
     key_added: str = DEFAULT,
     copy: bool = False,
@@ -54,6 +58,9 @@ def evaluate(
       :math:`\phi_s^u(x)` and y, which are the interpolation below where the field is zero; after the last time the
       forecast;
     - ``scnode_forecast``: :math:`\phi_s^t(x)`, which knows nothing of y;
+    - ``residual_map``, with `discrete`: :math:`x + (t - s)\,g(x)`, the same network fitted to the same evidence with
+      the same draws, but as a :class:`scnode.nn.ResidualMap` of one step from each kept time to the next, so that t is
+      reached by a fraction of a step;
     - ``no_motion``: :math:`x`;
     - ``ot_interpolation``: :math:`x + \lambda (y - x)` for pairs drawn from the optimal plan under the squared
       distance, with :math:`\lambda = (t - s)/(u - s)`, beyond 1 after the last time (:cite:p:`Schiebinger2019`);
@@ -80,6 +87,8 @@ def evaluate(
         Largest size of a cloud.
     n_splits
         Number of draws.
+    discrete
+        Whether to fit the discrete model as well, which takes about as long again.
     rng
         Source of all randomness.
     key_added
@@ -125,12 +134,15 @@ def evaluate(
 
     def score(time: float, *others: float) -> pd.DataFrame:
         logger.info("Holding out %s=%g.", time_key, time)
-        fitted = fit(
-            adata, **options, time_key=time_key, holdout=[time, *others], rng=source, key_added=DEFAULT, copy=True
-        )
+        asked = {**options, "time_key": time_key, "holdout": [time, *others], "key_added": DEFAULT, "copy": True}
+        # Equal draws, so that both models differ in nothing but their steps.
+        twin = deepcopy(source)
+        fitted = fit(adata, **asked, rng=source)
+        stepped = fit(adata, **(asked | _ONE_STEP), rng=twin) if discrete and not others else None
         parts, weights = [], []
         for own, control in _arms(fitted, snapshots, time, others):
-            clouds = HeldOut.of(fitted, own, time, others, max_cells=max_cells, rng=source, control=control)
+            known: dict[str, Any] = {"max_cells": max_cells, "rng": source, "control": control, "discrete": stepped}
+            clouds = HeldOut.of(fitted, own, time, others, **known)
             parts.append(_compare(clouds, n_splits=n_splits, rng=source))
             weights.append(len(clouds.target))
         return _mean(parts, weights)

@@ -11,6 +11,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._typing import RandomState
 from scnode.model import stored_model
+from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._committor import Committor, committor
 from scnode.tl._control import own_control
 from scnode.tl._outcomes import group_shares, named_groups
@@ -59,7 +60,8 @@ def fate(
         Its terminal groups, two or more; all by default.
     t
         Instead of the committor, flow every cell for this time, in units of the clock, with every member, and take
-        the shares of the groups among the 15 terminal cells nearest to its ends.
+        the shares of the groups among the 15 terminal cells nearest to its ends; needed where the field depends on
+        time, as the chain above does not.
     rng
         Source of randomness of the bumps' places and of the bootstrap.
     key_added, copy
@@ -78,8 +80,8 @@ def fate(
     Raises
     ------
     ScnodeError
-        No fitted model, an unknown column or group, fewer than two groups, no cell outside them, or groups that no
-        cell moves to.
+        No fitted model, a field that depends on time without `t`, an unknown column or group, fewer than two groups,
+        no cell outside them, or groups that no cell moves to.
     SolverError
         A trajectory that could not be integrated.
 
@@ -87,8 +89,15 @@ def fate(
     ----------
     :cite:p:`Thiede2019`, :cite:p:`Lange2022`
     """
+    import torch
+
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
+    if t is None and model.field.time_dependent:
+        raise ScnodeError(
+            "The field depends on time, and a committor is that of a chain whose steps do not. Pass t=, the time to "
+            "flow every cell from its own clock."
+        )
     terminal = named_groups(adata, groupby, groups)
     names = _check(terminal, groupby, t)
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)
@@ -97,7 +106,8 @@ def fate(
     if t is None:
         found = committor(latent, _velocities(model, latent, own), labels, rng=np.random.default_rng(rng))
     else:
-        found = _flowed(model, latent, terminal, labels, float(t), own)
+        times = own_times(model, cell_clock(adata, model, keys), torch.tensor([0.0, float(t)]))
+        found = _flowed(model, latent, terminal, labels, times, own)
     result = adata.copy() if copy else adata
     _write(result, keys, names, found, {"groupby": groupby, "groups": names.tolist()})
     return result if copy else None
@@ -127,16 +137,17 @@ def _velocities(model: LatentODE, latent: np.ndarray, own: Tensor | None) -> np.
 
 
 def _flowed(  # noqa: PLR0917
-    model: LatentODE, latent: np.ndarray, terminal: np.ndarray, labels: np.ndarray, t: float, own: Tensor | None
+    model: LatentODE, latent: np.ndarray, terminal: np.ndarray, labels: np.ndarray, ts: Tensor, control: Tensor | None
 ) -> Committor:
     """Shares of the groups around the ends of all members; terminal cells keep their group."""
     import torch
 
     live = terminal == ""
     states = torch.as_tensor(latent[live], dtype=torch.float32)
+    own = ts[torch.from_numpy(live)] if ts.ndim == 2 else ts
     with torch.no_grad():
-        control = None if own is None else own[torch.from_numpy(live)]
-        ends = model.flow(states, torch.tensor([0.0, t]), members=True, control=control)[:, :, -1].numpy()
+        under = None if control is None else control[torch.from_numpy(live)]
+        ends = model.flow(states, own, members=True, control=under)[:, :, -1].numpy()
     shares = group_shares(latent, terminal, ends.astype(float))
     probability, se = labels.copy(), np.zeros_like(labels)
     probability[live] = shares.mean(1)

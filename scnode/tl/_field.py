@@ -26,7 +26,12 @@ MLP = "mlp"
 
 
 def check_field(
-    field: str | Field, adata: AnnData, *, use_rep: str | None, control_key: str | Sequence[str] | None
+    field: str | Field,
+    adata: AnnData,
+    *,
+    use_rep: str | None,
+    control_key: str | Sequence[str] | None,
+    time_dependent: bool,
 ) -> str | Field:
     """Refuse what is no kind of field or does not fit the cells; the default takes the input that there is."""
     from scnode.nn import FIELDS, Field, StoichiometricField
@@ -43,7 +48,27 @@ def check_field(
         )
     if isinstance(field, StoichiometricField):
         check_species(field, adata, use_rep)
+    if time_dependent:
+        _check_time(field, control_key)
     return _with_input(field, control_key)
+
+
+def _check_time(field: str | Field, control_key: str | Sequence[str] | None) -> None:
+    """Refuse kinds that cannot depend on time."""
+    from scnode.nn import FIELDS, Field
+
+    if control_key is not None:
+        raise ScnodeError(
+            f"time_dependent=True with control_key={control_key!r}: the input has times of its own. Leave one out."
+        )
+    if isinstance(field, Field) and not field.time_dependent:
+        raise ScnodeError(
+            f"time_dependent=True, and field= is an autonomous {type(field).__name__}. Pass one that was made with "
+            "time_dependent=True, or the name of its kind."
+        )
+    if isinstance(field, str) and not getattr(FIELDS[field], "takes_time", False):
+        able = sorted(name for name, kind in FIELDS.items() if getattr(kind, "takes_time", False))
+        raise ScnodeError(f"field={field!r} cannot depend on time. Pass one of {able}, or leave time_dependent= out.")
 
 
 def _with_input(field: str | Field, control_key: str | Sequence[str] | None) -> str | Field:
@@ -70,6 +95,7 @@ def new_model(
     *,
     noise: bool = False,
     controls: Controls | None = None,
+    time_dependent: bool = False,
 ) -> LatentODE:
     import torch
 
@@ -79,7 +105,8 @@ def new_model(
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     n_latent = space.latent.shape[1]
     if isinstance(field, str):
-        field = FIELDS[field](n_latent, n_members=n_members, generator=generator, **_input_sizes(space, controls))
+        sizes = _input_sizes(space, controls) | ({"time_dependent": True} if time_dependent else {})
+        field = FIELDS[field](n_latent, n_members=n_members, generator=generator, **sizes)
         _start(field, space)
     elif field.n_latent != n_latent:
         raise ScnodeError(
@@ -132,6 +159,12 @@ def train_field(
     from scnode.data import draw_paths
     from scnode.train import Examples, fit_field
 
+    in_time = model.field.time_dependent
+    if in_time and gathered.clock_report["kind"] == "cycle":
+        raise ScnodeError(
+            "The clock is the phase of a cycle, which begins anew in every round: no time that a field can depend on. "
+            "Leave time_dependent= out, or pass time_key= with days."
+        )
     target, near = gathered.target, space.evidence.neighbors.first(30)
     index, times = draw_paths(space.latent, target.velocity, near, n_steps=3, rng=rng)
     smooth = near.mean(space.latent)
@@ -142,18 +175,20 @@ def train_field(
     arms, between = space.evidence.all_arms, extra.pop("bridge_arm", None)
     if space.kinetics:
         outside, back = space.kinetics.around(space.latent, target.velocity, rng=rng)
+        around: dict[str, Any] = {"outside": outside, "outside_velocity": back, "outside_clock": gathered.clock}
     else:
-        outside, back, outside_arm = _around(space, target.velocity, extra, between, rng)
+        around, outside_arm = _around(space, gathered, extra, between, rng, in_time=in_time)
         if space.evidence.arms is not None:
             extra |= _inputs(arms, snapshots, outside_arm, between)
     examples = Examples(
         latent=space.latent,
         velocity=space.kinetics.obeyed(space.latent, target.velocity) if space.kinetics else target.velocity,
         precision=target.precision,
-        outside=outside,
-        outside_velocity=back,
         paths=smooth[index],
-        times=times,
+        # Any origin serves an autonomous field, and 0 keeps the most digits.
+        times=times + gathered.clock[:, None] if in_time else times,
+        clock=gathered.clock,
+        **around,
         **extra,
     )
     return fit_field(model.field, examples, rng=rng, diffusion=model.diffusion, **options)
@@ -171,6 +206,7 @@ def _between(gathered: Gathered, snapshots: Snapshots | None, rng: np.random.Gen
         "snapshot_times": snapshots.times,
         "bridge": bridge.latent[kept],
         "bridge_velocity": bridge.velocity[kept],
+        "bridge_clock": bridge.clock[kept],
         "bridge_arm": bridge.arm[kept],
         "local": 1 - gathered.target.share["time"],
     }
@@ -205,26 +241,31 @@ def _courses(arms: Arms, snapshots: Snapshots) -> list[Course]:
 
 
 def _around(
-    space: FitSpace, velocity: np.ndarray, extra: dict[str, Any], between: np.ndarray | None, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    space: FitSpace,
+    gathered: Gathered,
+    extra: dict[str, Any],
+    between: np.ndarray | None,
+    rng: np.random.Generator,
+    *,
+    in_time: bool,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Surroundings of the cells and of the ways between snapshots, which are no empty space; one state a cell.
 
-    Returns states, velocities and arms; cells of one crowd are around by themselves.
+    Returns examples and their arms; cells of one crowd are around by themselves.
     """
     from scnode.data import surroundings
 
-    arms, latent = space.evidence.all_arms, space.latent
-    states, moving, arm, crowd = latent, velocity, arms.number, arms.crowd
+    arms, n = space.evidence.all_arms, len(space.latent)
+    states, moving, clock, arm, crowd = space.latent, gathered.target.velocity, gathered.clock, arms.number, arms.crowd
     if between is not None:
-        states, moving = np.concatenate([latent, extra["bridge"]]), np.concatenate([velocity, extra["bridge_velocity"]])
-        arm = np.concatenate([arms.number, between])
+        states, moving = np.concatenate([states, extra["bridge"]]), np.concatenate([moving, extra["bridge_velocity"]])
+        clock, arm = np.concatenate([clock, extra["bridge_clock"]]), np.concatenate([arm, between])
         crowd = np.where(np.isin(arm, crowd), arm, -1)
     parts = []
     for label in np.unique(crowd):
         own = crowd == label
-        parts.append((*surroundings(states[own], moving[own], rng=rng), arm[own]))
-    outside, back, outside_arm = (np.concatenate(part) for part in zip(*parts, strict=True))
-    if len(outside) == len(latent):
-        return outside, back, outside_arm
-    chosen = rng.permutation(len(outside))[: len(latent)]
-    return outside[chosen], back[chosen], outside_arm[chosen]
+        parts.append((*surroundings(states[own], moving[own], rng=rng, in_time=in_time), clock[own], arm[own]))
+    outside, back, outside_clock, outside_arm = (np.concatenate(part) for part in zip(*parts, strict=True))
+    chosen = slice(None) if len(outside) == n else rng.permutation(len(outside))[:n]
+    found = {"outside": outside, "outside_velocity": back, "outside_clock": outside_clock}
+    return {name: values[chosen] for name, values in found.items()}, outside_arm[chosen]

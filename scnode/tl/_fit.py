@@ -42,6 +42,7 @@ def fit(
     batch_key: str | None = None,
     field: str | Field = "mlp",
     genes: Sequence[str] | None = None,
+    time_dependent: bool = False,
     noise: bool = False,
     n_members: int = 5,
     solver: str = "auto",
@@ -113,6 +114,9 @@ def fit(
         ensemble then counts. With `control_key` the default is ``"controlled"``.
     genes
         Of ``field="rna"``; by default up to 200 whose counts follow its kinetics best.
+    time_dependent
+        Fit :math:`\dot z = f_\theta(t, z)`, whose time is the clock of the cells; where `time_key` sets it, evidence is
+        averaged over cells of one time alone. Not for a clock that is a phase.
     noise
         Fit a diffusion :class:`scnode.nn.Diffusion` as well, :math:`dz = f(z)\,dt + G(z)\,dW`. Its level is that of
         short walks over smoothed states, not the cells' own noise, which snapshots do not determine: see the user
@@ -148,6 +152,8 @@ def fit(
         is one period),
         ``obs["scnode_velocity_sd"]`` the ensemble's root mean square deviation,
         ``obs["scnode_diffusion"]`` with `noise` the root mean square of :math:`G` over the latent coordinates,
+        ``obs["scnode_potential"]`` where `field` is a :class:`scnode.nn.GradientField` (of the ensemble mean, above the
+        lowest cell, in squared latent units per unit of the clock),
         ``obs["scnode_agreement_<source>"]`` the cosine of each source with the fitted velocity, and ``uns["scnode"]``
         with `params`, `history`, `report`, `model` and `version`. The report holds `evidence`, the `share` of each
         source in the mix, the `agreement` of each pair of sources (``"time|velocity"``) and of each with the fit
@@ -158,7 +164,8 @@ def fit(
         inputs, `reference` levels, and whether the field is at `rest` without input), with `noise` its `level` (mean
         of ``obs["scnode_diffusion"]``), the median `peclet` number
         :math:`\|f\|^2 \tau / \mathrm{tr}\,G G^\top` with :math:`\tau` the unit of the clock, and what it is
-        `fitted_to`, and with `decoder` its `name` and `explained_variance`; of a
+        `fitted_to`, and with `decoder` its `name` and `explained_variance`; of a gradient field as `field` its
+        :meth:`scnode.nn.GradientField.report`; of a
         :class:`scnode.nn.StoichiometricField` also `conserved`, arrays with an entry for each conserved quantity: its
         `name`, `coefficients` of the `species`, `mean` and `spread` (standard deviation) over the cells, and `drift`,
         the most that it changes along solves from up to 500 cells over one unit of the clock. With ``field="rna"`` the
@@ -188,12 +195,13 @@ def fit(
     from scnode.tl._gather import gather
     from scnode.tl._learned import Training
     from scnode.tl._rna import check_rna, splice
-    from scnode.tl._space import build_space
+    from scnode.tl._space import build_space, within_times
 
-    field = check_field(field, adata, use_rep=use_rep, control_key=control_key)
+    time_dependent = params["time_dependent"] = time_dependent or getattr(field, "time_dependent", False)
+    field = check_field(field, adata, use_rep=use_rep, control_key=control_key, time_dependent=time_dependent)
     params["field"] = field if isinstance(field, str) else field.name
     check_rna(field, genes, encoder, use_rep=use_rep, decoder=decoder, batch_key=batch_key)
-    _check_noise(params["field"], noise=noise)
+    _check_noise(params["field"], noise=noise, time_dependent=time_dependent)
     _check_positive(n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
     check_cells(adata)
     snapshots = _snapshots(adata, time_key, holdout, batch_key)
@@ -215,6 +223,8 @@ def fit(
         reuse=seen is adata,
     )
     seen_snapshots = None if snapshots is None else snapshots.of_seen()
+    if time_dependent and seen_snapshots is not None:
+        space = within_times(space, seen_snapshots)
     time_alone = not (lineage_key or pseudotime_key or velocity_key)
     space = space.under(arms_of(seen, controls, seen_snapshots, time_alone=time_alone))
     gathered = gather(
@@ -231,7 +241,7 @@ def fit(
     )
     if params["field"] == "rna":
         space, gathered = splice(seen, space, gathered, genes)
-    model = new_model(space, field, n_members, source, noise=noise, controls=controls)
+    model = new_model(space, field, n_members, source, noise=noise, controls=controls, time_dependent=time_dependent)
     history = train_field(
         model,
         space,
@@ -273,11 +283,13 @@ def _snapshots(
     return snapshots
 
 
-def _check_noise(field: str, *, noise: bool) -> None:
+def _check_noise(field: str, *, noise: bool, time_dependent: bool) -> None:
     if not isinstance(noise, bool):
         raise ScnodeError(f"noise={noise!r} is no answer. Pass True for a diffusion, or leave it out.")
     if noise and field in _NOISELESS:
         raise ScnodeError(f"noise=True: no diffusion is fitted to a field {field!r} {_NOISELESS[field]}. Leave it out.")
+    if noise and time_dependent:
+        raise ScnodeError("noise=True: a diffusion is fitted to autonomous fields. Leave out time_dependent=.")
 
 
 def _check_positive(**numbers: float | None) -> None:

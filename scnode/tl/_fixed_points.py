@@ -75,8 +75,8 @@ def fixed_points(
     Raises
     ------
     ScnodeError
-        No fitted model, an unknown column, a time or number of starts that is not positive, or no constant input for a
-        field that takes one.
+        No fitted model, a field that depends on time, an unknown column, a time or number of starts that is not
+        positive, or no constant input for a field that takes one.
 
     References
     ----------
@@ -85,6 +85,10 @@ def fixed_points(
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
     groups = _groups(adata, keys, groupby)
+    if model.field.time_dependent:
+        raise ScnodeError(
+            "A field that depends on time stands still nowhere for good. Fit without time_dependent=True."
+        )
     if not t > 0 or n_starts < 1:
         raise ScnodeError(f"t={t} must be positive and n_starts={n_starts} at least 1. Leave them out.")
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)

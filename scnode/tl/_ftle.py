@@ -12,6 +12,7 @@ from scnode._keys import DEFAULT, Keys
 from scnode._settings import logger, settings
 from scnode.data import Neighbors
 from scnode.model import stored_model
+from scnode.tl._cell_clock import cell_clock
 from scnode.tl._control import own_control
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def ftle(
     if length > _FAR:
         logger.warning("horizon=%g is %g times the range of the clock: the flow leaves the cells.", length, length)
     horizon = length if direction == "forward" else -length
-    values = _exponents(model, latent, horizon, directions, own_control(adata, model))
+    clock = cell_clock(adata, model, keys)[:, 0]
+    values = _exponents(model, latent, horizon, directions, clock=clock, control=own_control(adata, model))
     lost = int(np.isnan(values).sum())
     if lost:
         logger.warning("%d cells have no exponent: their flow does not arrive. Pass a shorter horizon=.", lost)
@@ -109,7 +111,13 @@ def _directions(latent: np.ndarray, n: int) -> np.ndarray:
 
 
 def _exponents(
-    model: LatentODE, latent: np.ndarray, horizon: float, directions: np.ndarray | None, control: Tensor | None
+    model: LatentODE,
+    latent: np.ndarray,
+    horizon: float,
+    directions: np.ndarray | None,
+    *,
+    clock: Tensor,
+    control: Tensor | None,
 ) -> np.ndarray:
     import torch
     from tqdm.auto import tqdm
@@ -125,6 +133,7 @@ def _exponents(
             field.mean,
             states[rows],
             horizon,
+            t=clock[rows],
             jacobian=field.jacobian,
             directions=None if frames is None else frames[rows],
             on_failure="raise" if horizon > 0 else "return",

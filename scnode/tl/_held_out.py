@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
+    from torch import Tensor
 
     Floats = NDArray[np.float64]
 
@@ -54,6 +55,8 @@ class HeldOut:
         Its cells, shape (cell, latent).
     before, moved
         Cells of the last earlier time, and where the field takes them.
+    stepped
+        Where one step of the discrete model takes them, where there is such a model.
     smoothed, interpolated
         States between two kept times, along the field and straight; after the last time there are none of the first.
     size
@@ -67,6 +70,7 @@ class HeldOut:
     smoothed: Pairs | None
     interpolated: Pairs
     size: int
+    stepped: Floats | None = None
 
     @classmethod
     def of(
@@ -79,8 +83,9 @@ class HeldOut:
         max_cells: int,
         rng: np.random.Generator,
         control: Floats | None = None,
+        discrete: AnnData | None = None,
     ) -> HeldOut:
-        """Clouds of a model that was fitted with `time` and, it may be, others held out.
+        """Clouds of a model, and of a discrete one, fitted with `time` and, it may be, others held out.
 
         Cells whose day is NaN are left out; those left are under one `control` (control,) where the field takes one.
         """
@@ -103,6 +108,7 @@ class HeldOut:
             smoothed=_smooth(flow, x, y, (first, time, second)) if time < second else None,
             interpolated=Pairs.along(x, y, x, share),
             size=size,
+            stepped=None if discrete is None else _step(discrete, days == last, [last, time], control),
         )
 
     def draw(self, rng: np.random.Generator) -> tuple[Floats, dict[str, Floats]]:
@@ -112,6 +118,7 @@ class HeldOut:
         clouds = {
             "scnode": self.moved[rows] if self.smoothed is None else self.smoothed.draw(self.size, rng),
             "scnode_forecast": self.moved[rows],
+            **({} if self.stepped is None else {"residual_map": self.stepped[rows]}),
             "no_motion": self.before[rows],
             "ot_interpolation": self.interpolated.draw(self.size, rng),
             "noise_floor": self.target[order[self.size : 2 * self.size]],
@@ -136,6 +143,31 @@ def _smooth(flow: Callable[..., Floats], x: Floats, y: Floats, times: tuple[floa
     return Pairs.along(beyond, y, there, (time - start) / (end - start))
 
 
+def _step(fitted: AnnData, rows: NDArray[np.bool_], days: list[float], control: Floats | None) -> Floats:
+    """Where one residual step takes these cells from the first day to the second."""
+    import torch
+
+    from scnode.nn import ResidualMap
+
+    states = torch.as_tensor(np.asarray(fitted.obsm[Keys().latent])[rows], dtype=torch.float32)
+    field = stored_model(fitted).under(_input(control))
+    with torch.no_grad():
+        return ResidualMap(field)(states, _times(fitted, days))[:, -1].numpy().astype(float)
+
+
+def _input(control: Floats | None) -> Tensor | None:
+    import torch
+
+    return None if control is None else torch.as_tensor(control, dtype=torch.float32)
+
+
+def _times(fitted: AnnData, days: list[float]) -> Tensor:
+    import torch
+
+    report = fitted.uns[Keys().uns]["report"]
+    return torch.tensor([clock(day, report) for day in days], dtype=torch.float32)
+
+
 def _flow(
     fitted: AnnData,
     states: Floats,
@@ -147,11 +179,9 @@ def _flow(
     """Where mean field and noise take states from the first of these days, shape (day, cell, latent)."""
     import torch
 
-    report = fitted.uns[Keys().uns]["report"]
-    ts = torch.tensor([clock(day, report) for day in days], dtype=torch.float32)
     model, starts = stored_model(fitted), torch.as_tensor(states, dtype=torch.float32)
+    ts, under = _times(fitted, days), _input(control)
     with torch.no_grad():
-        under = None if control is None else torch.as_tensor(control, dtype=torch.float32)
         if model.diffusion is None:
             paths = model.flow(starts, ts, control=under)[:, 0]
         else:

@@ -10,6 +10,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode.model import stored_model
+from scnode.tl._cell_clock import cell_clock
 from scnode.tl._control import own_control
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ def jacobian(
     key_added: str = DEFAULT,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Jacobian :math:`J = \partial f/\partial z` of the ensemble mean at every cell, under its own input.
+    r"""Jacobian :math:`J = \partial f/\partial z` of the ensemble mean at every cell.
+
+    It is taken under each cell's own input, and at its clock, where the field depends on them.
 
     At gene level, with the encoder :math:`E` and the decoder :math:`D`, the response of the rate of gene :math:`e` to
     gene :math:`r` is :math:`\partial\dot x_e/\partial x_r = \partial D_e(z)\, J\, \partial_r E(D(z))`; with principal
@@ -59,15 +62,19 @@ def jacobian(
     ScnodeError
         No fitted model, genes without a decoder, only one side named, or a gene that the model does not have.
     """
+    import torch
+
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
     columns = _columns(model, effectors, regulators)
     latent = np.asarray(adata.obsm[keys.latent], dtype=np.float32)
-    own = own_control(adata, model)
-    parts = [
-        _measures(model, latent[rows], None if own is None else own[rows], *columns)
-        for rows in np.array_split(np.arange(len(latent)), 1 + latent.size * model.n_latent // _CHUNK)
-    ]
+    clock, own = cell_clock(adata, model, keys), own_control(adata, model)
+    parts = []
+    for rows in np.array_split(np.arange(len(latent)), 1 + latent.size * model.n_latent // _CHUNK):
+        states, field = torch.from_numpy(latent[rows]), model.under(None if own is None else own[rows])
+        with torch.no_grad():
+            matrices = field.jacobian(clock[rows], states)
+        parts.append(_measures(model, states, matrices, *columns))
     divergence, norm, eigenvalues, genes = (np.concatenate(p) for p in zip(*parts, strict=True))
     result = adata.copy() if copy else adata
     result.obs[keys.divergence] = divergence
@@ -91,22 +98,19 @@ def _columns(
 
 
 def _measures(
-    model: LatentODE, latent: np.ndarray, control: Tensor | None, effectors: list[int], regulators: list[int]
+    model: LatentODE, states: Tensor, matrices: Tensor, effectors: list[int], regulators: list[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     import torch
 
     from scnode import ode
     from scnode.nn import Moments, RNAField
 
-    states = torch.from_numpy(latent)
-    with torch.no_grad():
-        matrices = model.under(control).jacobian(torch.zeros(()), states)
     values = np.linalg.eigvals(matrices.numpy())
     # Ties in the real part are broken by the imaginary one, so that conjugate pairs keep one order.
     order = np.lexsort((-values.imag, -values.real), axis=1)
     values = np.take_along_axis(values, order, axis=1)
     pairs = np.concatenate([values.real, values.imag], axis=1).astype(np.float32)
-    genes = np.zeros((len(latent), 0, 0), dtype=np.float32)
+    genes = np.zeros((len(states), 0, 0), dtype=np.float32)
     if effectors and isinstance(model.field, RNAField) and isinstance(model.decoder, Moments):
         unit = model.decoder.unit
         with torch.no_grad():

@@ -11,8 +11,8 @@ import scipy.sparse as sp
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._settings import logger
-from scnode._validation import check_names, check_obsm
-from scnode.data import Support, encode, mean_phase, read_batches, read_expression
+from scnode._validation import check_names, check_obsm, near
+from scnode.data import Support, encode, mean_phase, read_batches, read_expression, read_times
 from scnode.model import LatentODE, stored_model
 from scnode.tl._control import own_control
 from scnode.tl._rna import moments_of, write_kinetics
@@ -63,13 +63,14 @@ def map(
         ``uns["scnode"]`` with `params`, `report` (`genes`, `missing_genes`), `model` and `version`. With an object of
         fitted cells also ``obs["scnode_time"]``, the mean clock of the 15 nearest of them (their mean direction where
         it is a phase), and ``obs["scnode_outside"]``, whether a cell is farther from them than
-        99 % of them are from each other.
+        99 % of them are from each other. Where the field depends on time it is asked at this clock,
+        which is then that of the cells' own days in the column of the fit's `time_key`, if it had one.
 
     Raises
     ------
     ScnodeError
-        No fitted model, expression on another scale, more than half of the genes missing, or a batch or an input that
-        the model was not fitted to; `adata` is then unchanged.
+        No fitted model, no clock for a field that depends on time, expression on another scale, more than half of the
+        genes missing, or a batch or an input that the model was not fitted to; `adata` is then unchanged.
     """
     keys, reference = Keys(key_added), None
     if not isinstance(model, LatentODE):
@@ -79,6 +80,8 @@ def map(
     check_names(adata)
     latent, report = place(adata, model, layer)
     seen = {} if reference is None else _compare(latent, reference, keys)
+    if model.field.time_dependent:
+        seen[keys.time] = _own_clock(adata, reference, keys, seen)
     result = adata.copy() if copy else adata
     _write(result, keys, model, latent, seen, params={"layer": layer}, report=report)
     return result if copy else None
@@ -156,6 +159,21 @@ def _compare(latent: np.ndarray, reference: AnnData, keys: Keys) -> dict[str, np
     return found
 
 
+def _own_clock(adata: AnnData, reference: AnnData | None, keys: Keys, seen: dict[str, np.ndarray]) -> np.ndarray:
+    """Clock of new cells for a field that asks for it: by their day where the fit knew days, else their neighbours'."""
+    if reference is None or keys.time not in seen:
+        raise ScnodeError("The field depends on time. Pass the object of the fitted cells as model=, for its clock.")
+    unit = reference.uns[keys.uns]["report"].get("time_unit")
+    if unit is None:
+        return seen[keys.time]
+    key = str(unit["key"])
+    if key not in adata.obs:
+        raise ScnodeError(f"adata.obs[{key!r}] not found, and the field depends on it. {near(key, adata.obs.columns)}")
+    known = None if unit["unit"] == "unknown" else str(unit["unit"])
+    days = read_times(adata.obs[key], key, unit=known)[0]
+    return (days - float(unit["origin"])) / float(unit["span"])
+
+
 def _write(
     adata: AnnData,
     keys: Keys,
@@ -169,8 +187,9 @@ def _write(
     from scnode import __version__
 
     states = torch.as_tensor(latent, dtype=torch.float32)
+    t = torch.as_tensor(seen[keys.time], dtype=torch.float32)[:, None] if keys.time in seen else None
     with torch.no_grad():
-        velocity, sd = deepcopy(model).float().velocity(states, control=own_control(adata, model))
+        velocity, sd = deepcopy(model).float().velocity(states, t=t, control=own_control(adata, model))
     adata.obsm[keys.latent] = states.numpy()
     adata.obsm[keys.velocity] = velocity.numpy()
     adata.obs[keys.velocity_sd] = sd.numpy()

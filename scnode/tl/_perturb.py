@@ -11,6 +11,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode.model import stored_model
+from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._control import chosen_control
 from scnode.tl._outcomes import outcome_table, terminal_groups
 from scnode.tl._rna import held_at
@@ -99,7 +100,7 @@ def perturb(
     rows = start_rows(adata, start, keys)
     terminal = terminal_groups(adata, keys, groupby, groups)
     states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
-    ts = torch.tensor([0.0, horizon])
+    ts = own_times(model, cell_clock(adata, model, keys)[rows], torch.tensor([0.0, horizon]))
     with torch.no_grad():
         own = chosen_control(adata, model, rows, None)
         control = model.flow(states, ts, members=True, control=own)[:, :, -1].numpy()

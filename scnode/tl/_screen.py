@@ -14,6 +14,7 @@ from scnode._keys import DEFAULT, Keys
 from scnode._settings import settings
 from scnode.data import Support
 from scnode.model import stored_model
+from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._control import chosen_control
 from scnode.tl._outcomes import outcome_table, terminal_groups
 from scnode.tl._perturb import constraint, linear_decoder
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from torch import Tensor
 
+    from scnode._typing import VectorField
     from scnode.model import LatentODE
-    from scnode.nn._inputs import Input
 
 _PIECES = 25
 _FEW = 20
@@ -93,6 +94,8 @@ def screen(
     import pandas as pd
     import torch
 
+    from scnode.nn import side_by_side
+
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
     names = list(model.genes) if genes is None else list(genes)
@@ -106,16 +109,17 @@ def screen(
     rows = start_rows(adata, start, keys)
     states, control = torch.as_tensor(latent[rows], dtype=torch.float32), chosen_control(adata, model, rows, None)
     fates = np.unique(terminal[terminal != ""])
-    scores = _scores(_Flow.along(model, states, horizon, _readout(latent, terminal), control), columns, level)
+    grid = own_times(model, cell_clock(adata, model, keys)[rows], torch.linspace(0, horizon, _PIECES + 1))
+    field, readout = side_by_side(model.under(control), model.field.n_members), _readout(latent, terminal)
+    scores = _scores(_Flow.along(field, states.repeat(1, model.field.n_members), grid, readout), model, columns, level)
     table = pd.DataFrame(scores, index=pd.Index(names, name="gene"), columns=fates)
     table["start_ood"] = _off(model, states, latent, columns, level)
     effect = table[fates].abs().max(axis=1)
     # A gene that no state near the cells has at this level says nothing, however large its effect.
     order = pd.DataFrame({"off": table["start_ood"] > _OFF, "effect": -effect}).sort_values(["off", "effect"]).index
     levels = dict.fromkeys(order[:n_verified], level)
-    held = _verified(
-        partial(model.flow, states, control=control), model, horizon, levels, latent=latent, terminal=terminal
-    )
+    flow = partial(model.flow, states, grid[..., [0, -1]], members=True, control=control)
+    held = _verified(flow, model, levels, latent=latent, terminal=terminal)
     tidy = table.loc[order].reset_index().melt(["gene", "start_ood"], var_name="fate", value_name="score")
     result = adata.copy() if copy else adata
     record = {
@@ -153,44 +157,41 @@ def _readout(latent: np.ndarray, terminal: np.ndarray) -> tuple[Tensor, Tensor]:
 class _Flow:
     """Control arm of all members with its adjoints; tensors are (time, cell, member, latent)."""
 
-    model: LatentODE
     states: Tensor
     velocity: Tensor
     adjoints: list[Tensor]
     weight: Tensor
 
     @classmethod
-    def along(
-        cls, model: LatentODE, start: Tensor, horizon: float, readout: tuple[Tensor, Tensor], control: Input | None
-    ) -> _Flow:
+    def along(cls, field: VectorField, start: Tensor, grid: Tensor, readout: tuple[Tensor, Tensor]) -> _Flow:
         """Solve piece by piece, so that the gradient at the end of each is the adjoint there; one a fate."""
         import torch
 
         from scnode import ode
-        from scnode.nn import side_by_side
 
-        m = model.field.n_members
-        joint, grid = side_by_side(model.under(control), m), torch.linspace(0, horizon, _PIECES + 1)
-        path = [start.repeat(1, m).requires_grad_()]
-        for piece in grid.unfold(0, 2, 1):
-            path.append(ode.solve(joint, path[-1], piece, solver="dopri5", gradient="backprop").ys[:, -1])
-        logits, adjoints = path[-1].unflatten(1, (m, -1)) @ readout[0].T + readout[1], []
+        apart = (start.shape[1] // readout[0].shape[1], -1)
+        path = [start.detach().requires_grad_()]
+        for k in range(_PIECES):
+            piece = grid[..., k : k + 2]
+            path.append(ode.solve(field, path[-1], piece, solver="dopri5", gradient="backprop").ys[:, -1])
+        logits, adjoints = path[-1].unflatten(1, apart) @ readout[0].T + readout[1], []
         for k in range(logits.shape[-1]):
             others = torch.cat([logits[..., :k], logits[..., k + 1 :]], dim=-1)
             odds = (logits[..., k] - others.logsumexp(-1)).mean()
-            adjoints.append(torch.stack(torch.autograd.grad(odds, path, retain_graph=True)).unflatten(2, (m, -1)))
+            adjoints.append(torch.stack(torch.autograd.grad(odds, path, retain_graph=True)).unflatten(2, apart))
+        times = grid.T.unsqueeze(-1) if grid.ndim == 2 else grid
         with torch.no_grad():
-            velocity = torch.stack([joint(t, z) for t, z in zip(grid, path, strict=True)]).unflatten(2, (m, -1))
-        weight = torch.full((_PIECES + 1,), horizon / _PIECES)
+            velocity = torch.stack([field(t, z) for t, z in zip(times, path, strict=True)]).unflatten(2, apart)
+        weight = (grid[..., 1] - grid[..., 0]).reshape(-1)[0].repeat(_PIECES + 1)
         weight[[0, -1]] /= 2
-        return cls(model, torch.stack(path).detach().unflatten(2, (m, -1)), velocity, adjoints, weight)
+        return cls(torch.stack(path).detach().unflatten(2, apart), velocity, adjoints, weight)
 
 
-def _scores(flow: _Flow, columns: list[int], level: float) -> np.ndarray:
+def _scores(flow: _Flow, model: LatentODE, columns: list[int], level: float) -> np.ndarray:
     """First-order shift of the log-odds of every fate when a gene is held, (gene, fate)."""
     import torch
 
-    rows, offset = _planes(flow.model, columns, level)
+    rows, offset = _planes(model, columns, level)
     scores = []
     for adjoint in flow.adjoints:
         pushed = torch.einsum("k,kcml,kcmj->lj", flow.weight, adjoint, flow.velocity)
@@ -218,7 +219,7 @@ def _off(model: LatentODE, states: Tensor, latent: np.ndarray, columns: list[int
 
 
 def _verified(
-    flow: Callable[..., Tensor], model: LatentODE, horizon: float, levels: dict[str, float], **cells: np.ndarray
+    flow: Callable[..., Tensor], model: LatentODE, levels: dict[str, float], **cells: np.ndarray
 ) -> pd.DataFrame:
     """Fates with each of these genes held in full, q values over all of them."""
     import pandas as pd
@@ -226,12 +227,12 @@ def _verified(
     from scipy.stats import false_discovery_control
     from tqdm.auto import tqdm
 
-    ts, tables = torch.tensor([0.0, horizon]), []
+    tables = []
     with torch.no_grad():
-        control = flow(ts, members=True)[:, :, -1].numpy()
+        control = flow()[:, :, -1].numpy()
         for gene, level in tqdm(levels.items(), desc="Verify", disable=not settings.progress or not levels):
             hold = constraint(model, {gene: level})
-            held = flow(ts, members=True, hold=hold)[:, :, -1].numpy()
+            held = flow(hold=hold)[:, :, -1].numpy()
             table = outcome_table(**cells, control=control, perturbed=held, corrected=False)
             tables.append(table.assign(gene=gene))
     if not tables:

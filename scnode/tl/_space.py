@@ -19,7 +19,7 @@ from scnode.tl._principal import principal_components
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scnode.data import Arms, Batches, Expression, Kinetics
+    from scnode.data import Arms, Batches, Expression, Kinetics, Snapshots
     from scnode.nn import Encoder
 
 _N_COMPONENTS = 20
@@ -86,6 +86,17 @@ def build_space(
     genes = variable_genes(expression.matrix, batch=None if batches is None else batches.apart)
     learned, history = learn(encoder, expression, genes, size, batches=batches, training=training or Training())
     return _encoded(expression, learned, genes, batches, history)
+
+
+def within_times(space: FitSpace, snapshots: Snapshots) -> FitSpace:
+    """The same with neighbours of one time each: cells of other times say nothing of a field that depends on it."""
+    rows, latent = snapshots.rows, space.latent
+    k = min(space.evidence.neighbors.index.shape[1], *(len(own) for own in rows))
+    index, distance = np.empty((len(latent), k), dtype=np.int64), np.empty((len(latent), k))
+    for own in rows:
+        near = Neighbors.of(latent[own], k=k)
+        index[own], distance[own] = own[near.index], near.distance
+    return replace(space, evidence=replace(space.evidence, neighbors=Neighbors(index, distance)))
 
 
 def _check_kinds(encoder: str, decoder: str | None, *, use_rep: str | None, batch_key: str | None) -> None:

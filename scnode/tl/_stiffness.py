@@ -9,6 +9,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode.model import stored_model
+from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._control import own_control
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def stiffness(adata: AnnData, *, t: float = 1.0, key_added: str = DEFAULT, copy:
     ----------
     :cite:p:`HairerWanner1996`
     """
+    import torch
+
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
     if not (np.isfinite(t) and t > 0):
@@ -76,9 +79,10 @@ def stiffness(adata: AnnData, *, t: float = 1.0, key_added: str = DEFAULT, copy:
     def under(rows: np.ndarray) -> Field:
         return model.under(None if own is None else own[rows])
 
-    record = _pilots(under, latent, t)
+    clock = cell_clock(adata, model, keys)
+    record = _pilots(under, latent, own_times(model, clock, torch.tensor([0.0, float(t)])))
     chunks = np.array_split(np.arange(len(latent)), 1 + latent.size * model.n_latent // _NUMBERS)
-    parts = [_time_scales(under(rows), latent[rows]) for rows in chunks]
+    parts = [_time_scales(under(rows), latent[rows], clock[rows]) for rows in chunks]
     fastest, slowest, fast, slow = (np.concatenate(p) for p in zip(*parts, strict=True))
     if model.encoder is not None:
         record["modes"] = _modes(model, latent, fast, slow)
@@ -89,30 +93,36 @@ def stiffness(adata: AnnData, *, t: float = 1.0, key_added: str = DEFAULT, copy:
     return result if copy else None
 
 
-def _pilots(under: Callable[[np.ndarray], Field], latent: np.ndarray, t: float) -> dict[str, Any]:
+def _pilots(under: Callable[[np.ndarray], Field], latent: np.ndarray, ts: Tensor) -> dict[str, Any]:
+    """Verdict over trajectories of some cells, one at a time where each is under an input of its own."""
     import torch
 
     from scnode import ode
 
     rows = np.linspace(0, len(latent) - 1, min(len(latent), _PILOTS)).astype(int)
-    ts = torch.tensor([0.0, float(t)])
-    field = under(rows)
-    found = ode.stiffness_ratio(field.mean, torch.from_numpy(latent[rows]), ts, jacobian=field.jacobian)
+    together = [rows] if not hasattr(under(rows), "input") else rows[:, None]
+    found = []
+    for some in together:
+        field, times = under(some), ts[torch.from_numpy(some)] if ts.ndim == 2 else ts
+        states = torch.from_numpy(latent[some])
+        found.append(ode.stiffness_ratio(field.mean, states, times, jacobian=field.jacobian))
     names = ("ratio", "spectral_radius", "radius_times_interval", "decay_times_interval", "n_conserved")
-    record: dict[str, Any] = {name: float(getattr(found, name).double().median()) for name in names}
-    stiff = float(found.stiff.double().mean())
+    record: dict[str, Any] = {
+        name: float(torch.cat([getattr(each, name) for each in found]).double().median()) for name in names
+    }
+    stiff = float(torch.cat([each.stiff for each in found]).double().mean())
     # An explicit solver is held up by its stiffest trajectories, and `auto` takes each for itself.
     solver = "dopri5" if stiff == 0 else "rodas5p" if stiff == 1 else "auto"
-    return record | {"stiff": stiff, "solver": solver, "t": float(t)}
+    return record | {"stiff": stiff, "solver": solver, "t": float((ts[..., 1] - ts[..., 0]).reshape(-1)[0])}
 
 
-def _time_scales(field: Field, latent: np.ndarray) -> tuple[np.ndarray, ...]:
+def _time_scales(field: Field, latent: np.ndarray, t: Tensor) -> tuple[np.ndarray, ...]:
     """Fastest and slowest time scale of each cell, and the directions of both modes (cell, latent)."""
     import torch
 
     states = torch.from_numpy(latent)
     with torch.no_grad():
-        matrices = field.jacobian(states.new_zeros(()), states).double().numpy()
+        matrices = field.jacobian(t, states).double().numpy()
     values, vectors = np.linalg.eig(matrices)
     rates = np.maximum(np.abs(values.real), np.finfo(np.float32).eps * np.abs(values).max(1, keepdims=True))
     rates = np.maximum(rates, np.finfo(np.float32).tiny)

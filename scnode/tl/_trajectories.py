@@ -12,6 +12,7 @@ from scnode._keys import DEFAULT, Keys
 from scnode._typing import RandomState
 from scnode._validation import near
 from scnode.model import stored_model
+from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._control import Level, chosen_control
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def trajectories(
 ) -> AnnData | None:
     r"""Integrate :math:`\dot z = f(z)`, or draw from :math:`dz = f(z)\,dt + G(z)\,dW`, from start cells.
 
-    A field that was fitted with `control_key` is :math:`f(z, u(t))`.
+    A field that was fitted with `control_key` is :math:`f(z, u(t))`; one that depends on time is followed from the
+    clock of each start.
 
     Parameters
     ----------
@@ -76,7 +78,8 @@ def trajectories(
     Returns
     -------
     AnnData or None
-        Writes ``uns["scnode"]["trajectories"]``: `t` (step,), `latent` (start, sample, step, latent), `start` names.
+        Writes ``uns["scnode"]["trajectories"]``: `t` (step,) since the start, `latent` (start, sample, step, latent),
+        `start` names.
 
     Raises
     ------
@@ -105,7 +108,9 @@ def trajectories(
             stochastic: dict[str, Any] = {"solver": solver or "srk2", "step": length / _STEPS, "control": under}
             paths = model.sample(states, ts, n_samples=n_samples, generator=generator, **stochastic)
         else:
-            paths = model.flow(states, ts, members=n_samples > 1, solver=solver or "auto", control=under)[:, :n_samples]
+            own = own_times(model, cell_clock(adata, model, keys)[rows], ts)
+            options: dict[str, Any] = {"solver": solver or "auto", "control": under}
+            paths = model.flow(states, own, members=n_samples > 1, **options)[:, :n_samples]
     result = adata.copy() if copy else adata
     stored = {"t": ts.numpy(), "latent": paths.numpy(), "start": adata.obs_names[rows].to_numpy().astype(str)}
     result.uns[keys.uns] = {**result.uns[keys.uns], "trajectories": stored}

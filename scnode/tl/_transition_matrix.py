@@ -21,6 +21,9 @@ def transition_matrix(
 ) -> AnnData | None:
     r"""Row-stochastic :math:`P_{ij} \propto e^{\kappa\cos(z_j - z_i,\, v_i)}` over the nearest cells.
 
+    Velocities are those of the cells at their own clock; of a field that depends on time the chain is a walk that no
+    single time has.
+
     Parameters
     ----------
     adata

@@ -56,6 +56,9 @@ class Examples:
         Inputs of these states, for a field that takes one, shape (cell, control).
     arm, courses
         Number of the arm that each cell is of, shape (cell,), and the snapshots that the cells of each arm go through.
+    clock, outside_clock, bridge_clock
+        Time of every cell and of the states around and between them, shape (cell,), (cell,) and (state,); 0 by default.
+        Those of `times` are then counted on the same clock.
     """
 
     latent: np.ndarray
@@ -75,6 +78,9 @@ class Examples:
     bridge_control: np.ndarray | None = None
     arm: np.ndarray | None = None
     courses: Sequence[Course] = ()
+    clock: np.ndarray | None = None
+    outside_clock: np.ndarray | None = None
+    bridge_clock: np.ndarray | None = None
 
 
 def fit_field(
@@ -161,11 +167,17 @@ def _tensors(
         "outside_velocity": examples.outside_velocity,
         "states": examples.paths,
         "times": examples.times,
+        "clock": _column(examples.clock, n),
+        "outside_clock": _column(examples.outside_clock, n),
         **_time_course(examples, boot),
         **_controls(examples, n),
     }
     tensors = {name: torch.as_tensor(a, dtype=torch.float32) for name, a in arrays.items()}
     return tensors, order[n_validation:], order[:n_validation]
+
+
+def _column(clock: np.ndarray | None, n: int) -> np.ndarray:
+    return np.zeros((n, 1)) if clock is None else clock[:, None]
 
 
 def _taught(tensors: dict[str, torch.Tensor], train: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -189,6 +201,7 @@ def _time_course(examples: Examples, boot: np.ndarray) -> dict[str, np.ndarray]:
     if examples.bridge is not None and examples.bridge_velocity is not None:
         row = np.resize(np.arange(len(examples.bridge)), len(boot))
         arrays |= {"bridge": examples.bridge[row], "bridge_velocity": examples.bridge_velocity[row]}
+        arrays["bridge_clock"] = _column(examples.bridge_clock, len(examples.bridge))[row]
     return arrays
 
 

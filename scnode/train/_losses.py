@@ -39,6 +39,8 @@ class LossTerms:
         Mismatch of solved and observed short trajectories, in units of the states' variance along them.
     snapshots
         Energy distance of solved and observed snapshots, in units of the states' scale.
+    penalty
+        What the kind of field adds, see :meth:`scnode.nn.Field.penalty`.
     local
         Weight of `regression` and `path`.
     """
@@ -48,13 +50,15 @@ class LossTerms:
     bridge: Tensor | None = None
     path: Tensor | None = None
     snapshots: Tensor | None = None
+    penalty: Tensor | None = None
     local: float = 1.0
 
     @property
     def total(self) -> Tensor:
         """Weighted sum of the terms."""
         total = self.local * self.regression + SURROUNDINGS * self.surroundings
-        for weight, term in ((1.0, self.bridge), (self.local, self.path), (1.0, self.snapshots)):
+        extra = ((1.0, self.bridge), (self.local, self.path), (1.0, self.snapshots), (1.0, self.penalty))
+        for weight, term in extra:
             if term is not None:
                 total = total + weight * term
         return total
@@ -68,7 +72,7 @@ def regression_loss(field: Field, t: Tensor, latent: Tensor, velocity: Tensor, w
     field
         Ensemble.
     t
-        Time handed to the field, a scalar.
+        Time handed to the field, a scalar or a column (cell, 1).
     latent, velocity
         Shape (cell, latent).
     weight
@@ -86,7 +90,7 @@ def path_loss(field: Field, times: Tensor, states: Tensor, weight: Tensor, *, so
     field
         Ensemble; every member is solved from the same starts, each cell at times of its own.
     times
-        Strictly increasing, shape (cell, step).
+        Strictly increasing, as the field counts them, shape (cell, step).
     states
         Observed states, the start first, shape (cell, step, latent).
     weight

@@ -42,31 +42,33 @@ class FieldModule(L.LightningModule):
         """Losses of a batch."""
         weight = batch["weight"].T
         even = torch.ones_like(weight)
-        regression = self._regression(batch, "latent", "velocity", weight)
-        surroundings = self._regression(batch, "outside", "outside_velocity", even)
+        regression = self._regression(batch, "latent", weight)
+        surroundings = self._regression(batch, "outside", even)
+        penalty = self.field.penalty(batch["clock"], batch["latent"])
         if self.solve_options is None:
-            return LossTerms(regression, surroundings, bridge=self._bridge(batch, even))
+            return LossTerms(regression, surroundings, bridge=self._bridge(batch, even), penalty=penalty)
         path = None
         if self.local > 0:
             n = max(1, _MOST_SOLVED // (len(weight) * batch["latent"].shape[1]))
             some = {name: values[:n] for name, values in batch.items()}
             options = {"solve_options": self.solve_options}
             path = path_loss(self._under(some), some["times"], some["states"], weight[:, :n], **options)
-        return LossTerms(regression, surroundings, path=path, snapshots=self._snapshots(batch), local=self.local)
+        snapshots = self._snapshots(batch)
+        return LossTerms(regression, surroundings, path=path, snapshots=snapshots, penalty=penalty, local=self.local)
 
     def _bridge(self, batch: Batch, even: Tensor) -> Tensor | None:
         if "bridge" not in batch:
             return None
-        return (1 - self.local) * self._regression(batch, "bridge", "bridge_velocity", even)
+        return (1 - self.local) * self._regression(batch, "bridge", even)
 
     def _under(self, batch: Batch, states: str = "latent") -> Field:
         """The field under the input of every state, where it takes one."""
         control = f"{states}_control"
         return self.field.under(batch[control]) if isinstance(self.field, ControlledField) else self.field
 
-    def _regression(self, batch: Batch, states: str, velocity: str, weight: Tensor) -> Tensor:
-        at = batch[states]
-        return regression_loss(self._under(batch, states), at.new_zeros(()), at, batch[velocity], weight)
+    def _regression(self, batch: Batch, states: str, weight: Tensor) -> Tensor:
+        velocity, clock = ("velocity", "clock") if states == "latent" else (f"{states}_velocity", f"{states}_clock")
+        return regression_loss(self._under(batch, states), batch[clock], batch[states], batch[velocity], weight)
 
     def _snapshots(self, batch: Batch) -> Tensor | None:
         if "snapshot" not in batch or self.solve_options is None:

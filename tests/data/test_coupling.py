@@ -125,6 +125,18 @@ def test_bridges_lie_on_chords_between_partners(rng):
         np.testing.assert_allclose(states, start + along[:, None] * (end - start), atol=1e-9)
 
 
+def test_bridges_are_crossed_at_even_pace_on_the_clock(rng):
+    latent = np.array([[0.0], [0.0], [1.0], [5.0]])
+    plans = [sp.csr_matrix([[1.0], [1.0]]), sp.csr_matrix([[1.0]])]
+    transports = [
+        Transport(np.array([0, 1]), np.array([2]), 0.25, plans[0], 0.5),
+        Transport(np.array([2]), np.array([3]), 2.0, plans[1], 0.75),
+    ]
+    between = bridge(latent, transports, rng=rng)
+    np.testing.assert_allclose(between.clock[:2], 0.5 + 0.25 * between.latent[:2, 0])
+    np.testing.assert_allclose(between.clock[2], 0.75 + 2.0 * (between.latent[2, 0] - 1) / 4)
+
+
 def test_partners_are_drawn_by_their_weights(rng):
     row = np.array([0.0, 1.0, 5.0, 0.0, 2.0])
     plan = sp.csr_matrix(np.concatenate([np.tile(row, (8000, 1)), np.eye(5)[[3]]]))

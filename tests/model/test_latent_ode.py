@@ -149,3 +149,39 @@ def test_mean_and_deviation_are_those_of_the_members(model):
         mean, sd = (a.numpy() for a in model.velocity(states))
     np.testing.assert_allclose(mean, members.mean(0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(sd, np.sqrt(members.var(0).sum(1)), rtol=1e-4)
+
+
+def timed(*, time_dependent):
+    field = MLPField(
+        2, hidden=(16,), n_members=2, time_dependent=time_dependent, generator=torch.Generator().manual_seed(0)
+    )
+    return LatentODE(field.double(), use_rep="X_umap")
+
+
+def test_flows_compose_and_with_time_only_on_its_clock():
+    """The flow over s + t is that over t after that over s."""
+    start = torch.randn(6, 2, generator=torch.Generator().manual_seed(1)).double()
+    tight = {"rtol": 1e-10, "atol": 1e-12}
+
+    def end(model, states, ts):
+        return model.flow(states, torch.tensor(ts).double(), **tight)[:, 0, -1]
+
+    for time_dependent in (False, True):
+        model = timed(time_dependent=time_dependent)
+        with torch.no_grad():
+            whole, first = end(model, start, [0.0, 1.5]), end(model, start, [0.0, 0.6])
+            going_on, anew = end(model, first, [0.6, 1.5]), end(model, first, [0.0, 0.9])
+        torch.testing.assert_close(going_on, whole, rtol=1e-8, atol=1e-8)
+        assert torch.allclose(anew, whole, rtol=1e-8, atol=1e-8) != time_dependent
+
+
+def test_a_field_that_depends_on_time_is_not_asked_without_it():
+    states = torch.randn(4, 2).double()
+    with pytest.raises(ScnodeError, match="Pass t="):
+        timed(time_dependent=True).velocity(states)
+    clock = torch.linspace(0, 1, 4).double()[:, None]
+    model = timed(time_dependent=True)
+    mean, _ = model.velocity(states, t=clock)
+    torch.testing.assert_close(mean[3], model.velocity(states[3:], t=clock[3, 0])[0][0])
+    blind = timed(time_dependent=False)
+    assert torch.equal(blind.velocity(states)[0], blind.velocity(states, t=clock)[0])

@@ -61,6 +61,18 @@ def test_the_field_beats_standing_still_and_comes_near_the_floor(days, calls):
     assert note.startswith("Extrapolation beyond day=4 is")
 
 
+def test_the_discrete_model_is_fitted_beside_and_changes_no_other_row(days, calls):
+    options = {"time_key": "day", "holdout": 2.0, "n_splits": 1, "copy": True}
+    plain, both = (scnode.get.evaluation(scnode.tl.evaluate(days, **options, discrete=d)) for d in (False, True))
+    assert both["method"].tolist() == ["scnode", "scnode_forecast", "residual_map", *METHODS[2:]]
+    pd.testing.assert_frame_equal(both[both["method"] != "residual_map"].reset_index(drop=True), plain)
+    assert [call.get("solver") for call in calls] == ["auto", "auto", "euler"]
+    w1 = both.set_index("method")["w1"]
+    # From day 1 to 4 the cells go round three quarters of the half circle, and one step of three days cuts the corner.
+    assert w1["scnode_forecast"] < 0.9 * w1["residual_map"]
+    assert np.isfinite(w1).all()
+
+
 @pytest.mark.parametrize(("forecast", "verdict"), [(0.1, "is supported"), (0.3, "is not supported by the data")])
 def test_extrapolation_is_judged_where_it_can_be_checked(forecast, verdict):
     def score(time, *others):

@@ -148,3 +148,29 @@ def test_a_start_of_the_users_is_trained_on():
     known.set_coefficients({"x": {"x": -0.5, "y": 0.8}, "y": {"x": -1.0, "y": -0.5}})
     field, _ = fit(field=known, max_epochs=1, lr=1e-6)
     assert field.coefficients(["x", "y"])["x"]["y"] == pytest.approx(0.8, abs=1e-3)
+
+
+@pytest.mark.parametrize("time_dependent", [False, True])
+def test_examples_are_asked_for_at_their_clock(time_dependent):
+    """The same states move right before 0.5 and left after, as do those around them."""
+    rng = np.random.default_rng(0)
+    latent, clock = rng.uniform(-1, 1, (400, 2)), np.repeat([0.2, 0.8], 200)
+    velocity = np.stack([np.where(clock < 0.5, 1.0, -1.0), np.zeros(400)], axis=1)
+    times = clock[:, None] + [0.0, 0.05]
+    paths = np.stack([latent, latent + 0.05 * velocity], axis=1)
+    known = Examples(latent, velocity, np.ones(400), latent, velocity, paths, times, clock=clock, outside_clock=clock)
+    field = MLPField(2, hidden=(32,), time_dependent=time_dependent, generator=torch.Generator().manual_seed(0))
+    fit_field(
+        field,
+        known,
+        max_epochs=60,
+        batch_size=100,
+        lr=5e-3,
+        solve_options={"rtol": 1e-3, "atol": 1e-4},
+        trainer_options={"accelerator": "cpu"},
+        rng=np.random.default_rng(0),
+    )
+    with torch.no_grad():
+        found = field(torch.as_tensor(clock, dtype=torch.float32)[:, None], torch.as_tensor(latent).float()).numpy()
+    error = np.linalg.norm(found - velocity, axis=1).mean()
+    assert error < 0.1 if time_dependent else error > 0.9
