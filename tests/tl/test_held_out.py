@@ -1,3 +1,5 @@
+import functools
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -21,7 +23,7 @@ def moving():
     return ad.AnnData(obs=pd.DataFrame(index=[f"c{i}" for i in range(len(DAYS))]), obsm={"X_scnode": latent})
 
 
-def flow(fitted, states, days, rng=None, *, pace=1.0):
+def flow(fitted, states, days, *, pace=1.0, **options):
     return np.stack([states + pace * (day - days[0]) * SHIFT for day in days])
 
 
@@ -69,13 +71,13 @@ def test_the_largest_size_holds_for_the_plan_too(moving):
 
 
 def test_without_a_field_the_prediction_is_the_interpolation(moving, monkeypatch):
-    monkeypatch.setattr(_held_out, "_flow", lambda fitted, states, days, rng: flow(fitted, states, days, pace=0.0))
+    monkeypatch.setattr(_held_out, "_flow", functools.partial(flow, pace=0.0))
     still = held_out(moving, 3.0)
     np.testing.assert_array_equal(still.smoothed.states, still.interpolated.states)
 
 
 def test_what_the_flow_misses_at_the_next_time_is_made_good_in_proportion(moving, monkeypatch):
-    monkeypatch.setattr(_held_out, "_flow", lambda fitted, states, days, rng: flow(fitted, states, days, pace=0.5))
+    monkeypatch.setattr(_held_out, "_flow", functools.partial(flow, pace=0.5))
     slow = held_out(moving, 3.0)
     np.testing.assert_allclose(slow.moved.mean(0), 2 * SHIFT, atol=0.05)
     np.testing.assert_allclose(
@@ -119,6 +121,6 @@ def test_the_forecast_of_a_noisy_model_is_a_draw_of_each_cell(monkeypatch, level
     monkeypatch.setattr(_held_out, "stored_model", lambda fitted: model)
     report = {"report": {"time_unit": {"origin": 1.0, "span": 4.0}}}
     fitted = ad.AnnData(np.zeros((1, 1)), uns={"scnode": report})
-    found = FLOW(fitted, np.zeros((4000, 2)), [1.0, 2.0, 5.0], np.random.default_rng(0))
+    found = FLOW(fitted, np.zeros((4000, 2)), [1.0, 2.0, 5.0], rng=np.random.default_rng(0))
     assert found.shape == (3, 4000, 2)
     np.testing.assert_allclose(found.std(1), np.outer([0, 0.5, 1], [level or 0] * 2), rtol=0.05)
