@@ -1,5 +1,6 @@
 """Integrate initial value problems in pure torch, differentiate and measure them: no cells, no AnnData."""
 
+from ._along import PathMeasures, measure_along
 from ._fixed_points import FixedPoints, fixed_points
 from ._ftle import ftle
 from ._gronwall import GronwallBound, gronwall_bound
@@ -17,6 +18,7 @@ __all__ = [
     "GradientReport",
     "GradientRow",
     "GronwallBound",
+    "PathMeasures",
     "Solution",
     "Stats",
     "Status",
@@ -29,6 +31,7 @@ __all__ = [
     "gronwall_bound",
     "jacobian",
     "log_norm",
+    "measure_along",
     "solve",
     "spectral_norm",
     "stiffness_ratio",

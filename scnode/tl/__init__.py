@@ -5,6 +5,7 @@ from ._fate import fate
 from ._fit import fit
 from ._jacobian import jacobian
 from ._map import map
+from ._ood import ood
 from ._perturb import perturb
 from ._trajectories import trajectories
 from ._transition_matrix import transition_matrix
@@ -16,6 +17,7 @@ __all__ = [
     "fit",
     "jacobian",
     "map",
+    "ood",
     "perturb",
     "trajectories",
     "transition_matrix",

@@ -50,6 +50,7 @@ def annotate(
     agreement = _agreement(gathered, velocity.numpy(), seen)
     adata.obsm[keys.latent] = states.numpy()
     adata.obsm[keys.velocity] = velocity.numpy()
+    adata.obsm[keys.evidence] = _evidence(gathered, seen)
     adata.obs[keys.time] = gathered.clock if snapshots is None else snapshots.clock
     adata.obs[keys.velocity_sd] = sd.numpy()
     for source in gathered.sources:
@@ -80,6 +81,14 @@ def _all_states(
     states[seen] = space.latent
     states[~seen] = place(adata[~seen], model, layer)[0]
     return states
+
+
+def _evidence(gathered: Gathered, seen: np.ndarray) -> np.ndarray:
+    """Velocity that the field was fitted to, NaN where no source speaks."""
+    told = gathered.target.precision > 0
+    evidence = np.full((len(seen), gathered.target.velocity.shape[1]), np.nan, dtype=np.float32)
+    evidence[np.flatnonzero(seen)[told]] = gathered.target.velocity[told]
+    return evidence
 
 
 def _agreement(gathered: Gathered, velocity: np.ndarray, seen: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,8 +9,10 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._settings import logger
 from scnode._validation import near
 from scnode.model import stored_model
+from scnode.tl._trust import Trust, judge_trajectories
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -51,6 +53,8 @@ def trajectories(
     -------
     AnnData or None
         Writes ``uns["scnode"]["trajectories"]``: `t` (step,), `latent` (start, sample, step, latent), `start` names.
+        After :func:`scnode.tl.ood` also `ood`, the probability that a state should not be believed, and of an ensemble
+        `radius`, within which it lies with probability 0.9 in latent units, both (start, sample, step).
 
     Raises
     ------
@@ -72,12 +76,15 @@ def trajectories(
             f"n_samples={n_samples} must lie between 1 and the {model.field.n_members} members of the ensemble. "
             "Fit with a larger n_members= for more."
         )
+    if length > 1:
+        logger.warning("t=%g is beyond the range of the clock, 1, which no cells have crossed.", length)
     ts = torch.linspace(0, length, n_steps)
     states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
     with torch.no_grad():
         paths = model.flow(states, ts, members=n_samples > 1)[:, :n_samples]
-    result = adata.copy() if copy else adata
     stored = {"t": ts.numpy(), "latent": paths.numpy(), "start": adata.obs_names[rows].to_numpy().astype(str)}
+    stored = judge_trajectories(Trust.stored(adata, keys, model), stored)
+    result = adata.copy() if copy else adata
     result.uns[keys.uns] = {**result.uns[keys.uns], "trajectories": stored}
     return result if copy else None
 

@@ -74,6 +74,7 @@ def fit_field(
     solve_options: Mapping[str, object],
     trainer_options: Mapping[str, Any],
     rng: np.random.Generator,
+    polish: bool = True,
 ) -> list[dict[str, Any]]:
     """Fit in place, keep the best state on held-out cells, and return the history, one record per epoch."""
     from scnode.train._module import CellData
@@ -92,7 +93,7 @@ def fit_field(
     data = CellData(tensors, train=train, validation=validation, batch_size=batch_size, generator=generator)
     stage = partial(_stage, field=field, data=data, options=trainer_options, local=examples.local)
     history, interrupted = stage("regression", max_epochs=max_epochs, lr=lr)
-    if interrupted:
+    if interrupted or not polish:
         return history
     regressed = copy.deepcopy(field.state_dict())
     length, pace = _POLISH if examples.snapshot is None else _POLISH_SNAPSHOTS
