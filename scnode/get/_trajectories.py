@@ -28,7 +28,7 @@ def trajectories(adata: AnnData, *, key_added: str = DEFAULT) -> AnnData:
     -------
     AnnData
         `X` decoded expression (state, gene; without a decoder there are no genes), `obs` with `start`, `sample`,
-        `step` and `t`, and ``obsm["X_scnode"]``.
+        `step` and `t`, after :func:`scnode.tl.ood` also `ood` and `radius`, and ``obsm["X_scnode"]``.
 
     Raises
     ------
@@ -56,6 +56,9 @@ def trajectories(adata: AnnData, *, key_added: str = DEFAULT) -> AnnData:
         },
         index=[f"{a}-{b}-{c}" for a, b, c in zip(start, sample, step, strict=True)],
     )
+    for name in ("ood", "radius"):
+        if name in stored:
+            obs[name] = np.asarray(stored[name]).ravel()
     flat = latent.reshape(-1, n_latent)
     if fitted.encoder is None:
         return New(obs=obs, obsm={keys.latent: flat})

@@ -114,7 +114,8 @@ def _expanded(name: str, given: float | Tensor, like: Tensor) -> Tensor:
     value = torch.as_tensor(given, dtype=torch.float64, device=like.device)
     if value.shape not in {(), like.shape} or not bool((torch.isfinite(value) & (value >= 0)).all()):
         raise SolverError(
-            f"{name} has shape {tuple(value.shape)}; pass one finite number, not negative, or shape {tuple(like.shape)}."
+            f"{name} has shape {tuple(value.shape)}; pass one finite number, not negative, or one each, "
+            f"{tuple(like.shape)}."
         )
     return value.expand(like.shape)
 
@@ -137,13 +138,15 @@ def _measure(
 def _exponents(matrices: Tensor, rate: Tensor, steps: Tensor) -> Tensor:
     """Largest exponents from the first time to every other, shape (batch, time)."""
     middle = (matrices[:, :-1] + matrices[:, 1:]) / 2
-    turns = torch.matrix_exp(middle * steps[..., None, None].to(middle.dtype))
-    tangent = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device).expand_as(matrices[:, 0])
-    scale, exponents = torch.zeros_like(rate[:, 0]), [rate[:, 0]]
-    for turn, past in zip(turns.unbind(1), steps.cumsum(dim=1).unbind(1), strict=True):
+    # Nothing grows faster than the logarithmic norm: taken out, no step and no horizon overflows.
+    most = log_norm(middle.flatten(0, 1)).view(steps.shape)
+    same = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
+    turns = torch.matrix_exp((middle - most[..., None, None] * same) * steps[..., None, None].to(middle.dtype))
+    grown = most.to(torch.float64) * steps
+    tangent, scale, exponents = same.expand_as(matrices[:, 0]), torch.zeros_like(rate[:, 0]), [rate[:, 0]]
+    for turn, growth, past in zip(turns.unbind(1), grown.unbind(1), steps.cumsum(dim=1).unbind(1), strict=True):
         tangent = turn @ tangent
         size = spectral_norm(tangent)
-        # Kept at norm 1, so that no horizon overflows.
-        tangent, scale = tangent / size[:, None, None], scale + size.to(torch.float64).log()
+        tangent, scale = tangent / size[:, None, None], scale + growth + size.to(torch.float64).log()
         exponents.append(scale / past)
     return torch.stack(exponents, dim=1)

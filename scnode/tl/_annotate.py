@@ -55,6 +55,10 @@ def annotate(
     adata.obs[keys.velocity_sd] = sd.numpy()
     for source in gathered.sources:
         adata.obs[keys.agreement(source.name)] = agreement[f"{source.name}|fit"]
+    # A score of another field would be taken for one of this.
+    for key in (keys.ood, keys.error_bound):
+        if key in adata.obs:
+            del adata.obs[key]
     adata.uns[keys.uns] = {
         "params": {k: dict(v) if isinstance(v, Mapping) else v for k, v in params.items() if v is not None},
         "history": pd.DataFrame([*space.history, *history]),

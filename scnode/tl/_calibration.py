@@ -21,6 +21,8 @@ COVERAGE = 0.9
 _UNUSUAL = 2.0
 _N_BINS = 10
 _SMALLEST = 1e-6
+_RIDGE, _LEAST = 1e-3, 0.1
+_TRIED = 0.999
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,13 @@ class Calibration:
     names
         Parts in order, shape (part,).
     center, scale, weight
-        Of the standardised features, shape (part,); weights are not negative.
+        Of the standardised features, shape (part,); weights are not negative and sum to 1.
     usual_error
         Median error of states whose cells were seen, in latent units.
     index, probability
         Steps of the isotonic map from the weighted sum to the probability.
+    most
+        Largest standardised feature that was tried, shape (part,).
     radius_index, radius
         Steps of the conformal radius over the weighted sum, in latent units.
     """
@@ -70,6 +74,7 @@ class Calibration:
     usual_error: float
     index: Floats
     probability: Floats
+    most: Floats
     radius_index: Floats
     radius: Floats
 
@@ -89,16 +94,15 @@ class Calibration:
             crossed[out] = x[out] @ _weights(x[~out], wrong[~out])
         steps = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(crossed, wrong)
         where, radius = _radii(crossed, example.error)
-        # Farther out than anything tried, one more standard deviation takes all belief away.
-        edge = float(max(steps.X_thresholds_[-1], crossed.max()))
         return cls(
             names=np.array(list(example.parts)),
             center=center,
             scale=scale,
             weight=_weights(x, wrong),
             usual_error=usual,
-            index=np.append(steps.X_thresholds_, edge + crossed.std() + _SMALLEST),
-            probability=np.append(steps.y_thresholds_, 1.0),
+            index=steps.X_thresholds_,
+            probability=steps.y_thresholds_,
+            most=np.quantile(x, _TRIED, axis=0),
             radius_index=where,
             radius=radius,
         )
@@ -115,19 +119,23 @@ class Calibration:
 
     def score(self, parts: Mapping[str, Floats]) -> Floats:
         """Probability that the error is over twice the usual one, shape of a part."""
-        return np.interp(self._index(parts), self.index, self.probability)
+        features = self._standard(parts)
+        known = np.interp(features @ self.weight, self.index, self.probability)
+        # A part farther out than anything tried: one more standard deviation takes all belief away.
+        beyond = (features - self.most).max(-1).clip(0, 1)
+        return known + (1 - known) * beyond
 
     def reach(self, parts: Mapping[str, Floats]) -> Floats:
         """Distance within which the truth lies with the probability COVERAGE, shape of a part."""
-        return np.interp(self._index(parts), self.radius_index, self.radius)
+        return np.interp(self._standard(parts) @ self.weight, self.radius_index, self.radius)
 
     def blame(self, parts: Mapping[str, Floats]) -> str:
         """The part that most raises the score of these states."""
-        share = ((_features(parts) - self.center) / self.scale * self.weight).reshape(-1, len(self.weight)).mean(0)
+        share = (self._standard(parts) * self.weight).reshape(-1, len(self.weight)).mean(0)
         return str(self.names[share.argmax()])
 
-    def _index(self, parts: Mapping[str, Floats]) -> Floats:
-        return ((_features(parts) - self.center) / self.scale) @ self.weight
+    def _standard(self, parts: Mapping[str, Floats]) -> Floats:
+        return (_features(parts) - self.center) / self.scale
 
 
 def _features(parts: Mapping[str, Floats]) -> Floats:
@@ -137,17 +145,16 @@ def _features(parts: Mapping[str, Floats]) -> Floats:
 
 
 def _weights(x: Floats, wrong: NDArray[np.bool_]) -> Floats:
-    """Coefficients of a logistic regression, without those that would say that more is better."""
+    """Shares in the coefficients of a ridge logistic regression, each at least a tenth before they sum to 1."""
     from sklearn.linear_model import LogisticRegression
 
-    weights, kept = np.zeros(x.shape[1]), np.arange(x.shape[1])
-    while len(kept) and wrong.any() and not wrong.all():
-        found = LogisticRegression().fit(x[:, kept], wrong).coef_[0]
-        if (found >= 0).all():
-            weights[kept] = found
-            return weights
-        kept = np.delete(kept, found.argmin())
-    return np.full(x.shape[1], 1 / x.shape[1])
+    if wrong.all() or not wrong.any():
+        return np.full(x.shape[1], 1 / x.shape[1])
+    # Steps of one path are nearly one observation, and parts that rise together share their weight.
+    found = np.maximum(LogisticRegression(C=_RIDGE).fit(x, wrong).coef_[0], _SMALLEST)
+    # No part is silent: what the refits did not meet may still happen.
+    shares = np.maximum(found / found.sum(), _LEAST)
+    return shares / shares.sum()
 
 
 def _radii(index: Floats, error: Floats) -> tuple[Floats, Floats]:

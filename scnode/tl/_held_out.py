@@ -11,6 +11,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import Keys
 from scnode.metrics import optimal_plan
 from scnode.model import stored_model
+from scnode.tl._coverage import leading_axes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,6 +58,8 @@ class HeldOut:
         States between two kept times, along the field and straight; after the last time there are none of the first.
     size
         Number of cells of a draw.
+    axes
+        Leading principal axes of the kept cells, shape (latent, axis).
     """
 
     time: float
@@ -66,6 +69,7 @@ class HeldOut:
     smoothed: Pairs | None
     interpolated: Pairs
     size: int
+    axes: Floats
 
     @classmethod
     def of(
@@ -97,6 +101,7 @@ class HeldOut:
             smoothed=_smooth(fitted, x, y, (first, time, second)) if time < second else None,
             interpolated=Pairs.along(x, y, x, share),
             size=size,
+            axes=leading_axes(latent[np.isin(days, kept)]),
         )
 
     def draw(self, rng: np.random.Generator) -> tuple[Floats, dict[str, Floats]]:

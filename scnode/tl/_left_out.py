@@ -117,9 +117,10 @@ def forecasts(
     population: Population,
     velocity: Floats,
     left_out: Iterable[NDArray[np.bool_]],
+    *,
     rng: np.random.Generator,
 ) -> Example:
-    """Refit without each part and forecast from cells in and out of what is left, at all steps but the first.
+    """Refit without each part and forecast from cells in and out of what is left, at all steps.
 
     The truth of a forecast is the path of one member of the whole fit, drawn anew for each cell, from the mean of its
     neighbours, moved to the cells of that time: it knows what was left out, the noise of the start, the doubt of the
@@ -138,8 +139,8 @@ def forecasts(
         error = np.linalg.norm(paths - truth, axis=-1)
         seen = np.broadcast_to(~out[rows, None], error.shape)
         found.append((parts, error, seen, np.full(error.shape, number)))
-    parts = {name: np.concatenate([part[name][:, 1:].ravel() for part, *_ in found]) for name in found[0][0]}
-    error, seen, fold = (np.concatenate([f[i][:, 1:].ravel() for f in found]) for i in (1, 2, 3))
+    parts = {name: np.concatenate([part[name].ravel() for part, *_ in found]) for name in found[0][0]}
+    error, seen, fold = (np.concatenate([f[i].ravel() for f in found]) for i in (1, 2, 3))
     return Example(parts, error, seen, fold)
 
 

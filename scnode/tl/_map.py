@@ -14,6 +14,7 @@ from scnode._settings import logger
 from scnode._validation import check_names, check_obsm
 from scnode.data import Support, encode, mean_phase, read_batches, read_expression
 from scnode.model import LatentODE, stored_model
+from scnode.tl._trust import Trust
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -58,7 +59,8 @@ def map(
         ``uns["scnode"]`` with `params`, `report` (`genes`, `missing_genes`), `model` and `version`. With an object of
         fitted cells also ``obs["scnode_time"]``, the mean clock of the 15 nearest of them (their mean direction where
         it is a phase), and ``obs["scnode_outside"]``, whether a cell is farther from them than
-        99 % of them are from each other.
+        99 % of them are from each other; after :func:`scnode.tl.ood` on it, ``obs["scnode_ood"]`` and
+        ``obs["scnode_error_bound"]`` by its calibration.
 
     Raises
     ------
@@ -73,7 +75,7 @@ def map(
         raise ScnodeError("adata has no cells. Pass those to be placed.")
     check_names(adata)
     latent, report = place(adata, model, layer)
-    seen = {} if reference is None else _compare(latent, reference, keys)
+    seen = {} if reference is None else _compare(latent, reference, keys, model)
     result = adata.copy() if copy else adata
     _write(result, keys, model, latent, seen, params={"layer": layer}, report=report)
     return result if copy else None
@@ -136,8 +138,8 @@ def _match_genes(expression: Expression, genes: list[str], mean: np.ndarray) -> 
     return sp.csr_matrix(present + sp.csr_matrix(np.ones((matrix.shape[0], 1))) @ filler), n_missing
 
 
-def _compare(latent: np.ndarray, reference: AnnData, keys: Keys) -> dict[str, np.ndarray]:
-    """Clock of the nearest fitted cells, and whether they are far."""
+def _compare(latent: np.ndarray, reference: AnnData, keys: Keys, model: LatentODE) -> dict[str, np.ndarray]:
+    """Clock of the nearest fitted cells, whether they are far, and how far a forecast is to be believed."""
     support = Support(np.asarray(reference.obsm[keys.latent], dtype=float))
     distance, index = support.nearest(latent)
     found = {keys.outside: support.excess(distance) > 0}
@@ -145,6 +147,11 @@ def _compare(latent: np.ndarray, reference: AnnData, keys: Keys) -> dict[str, np
         times = reference.obs[keys.time].to_numpy(dtype=float)[index]
         clock = reference.uns.get(keys.uns, {}).get("report", {}).get("clock", {})
         found[keys.time] = mean_phase(times) if clock.get("kind") == "cycle" else times.mean(1)
+    trust = Trust.stored(reference, keys, model)
+    if trust is not None:
+        parts, judged = trust.ahead(latent)
+        found[keys.ood] = judged["ood"]
+        found[keys.error_bound] = parts["error_bound"] * trust.ground.spread
     return found
 
 

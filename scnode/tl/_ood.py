@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from scnode.model import LatentODE
-
     Floats = NDArray[np.float64]
 
 _HORIZON = 0.25
@@ -118,7 +116,7 @@ def ood(
     noise = np.linalg.norm(latent[seen] - population.smooth, axis=1)
     ground = Ground(latent[seen], noise, ratio * residual)
     folds = _folds(population.smooth, None if labels is None else labels[seen], groupby, source)
-    calibration = Calibration.fit(forecasts(model.field, ground, population, velocity, folds, source))
+    calibration = Calibration.fit(forecasts(model.field, ground, population, velocity, folds, rng=source))
     trust = Trust(model, ground, calibration, ahead)
     result = adata.copy() if copy else adata
     _write(result, keys, trust, seen, labels=labels, extra={"held_out_ratio": ratio, "horizon": ahead})

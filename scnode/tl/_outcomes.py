@@ -62,9 +62,16 @@ def group_shares(latent: np.ndarray, terminal: np.ndarray, states: np.ndarray) -
     return member[nearest].mean(1).reshape(*states.shape[:-1], -1)
 
 
-def outcome_table(latent: np.ndarray, terminal: np.ndarray, control: np.ndarray, perturbed: np.ndarray) -> pd.DataFrame:
-    """One row a fate: shares of both arms, log2 fold change with its bootstrap interval, q value, share off the data.
+def outcome_table(
+    latent: np.ndarray,
+    terminal: np.ndarray,
+    control: np.ndarray,
+    perturbed: np.ndarray,
+    doubt: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """One row a fate: shares of both arms, log2 fold change with its bootstrap interval, q value, doubt.
 
+    `doubt` (start, member) are the scores of the perturbed end states, by default 1 off the data and 0 on them.
     Start cells and ensemble members are resampled together; the p value is the bootstrap's two-sided sign test, and q
     values are Benjamini and Hochberg's over the fates.
     """
@@ -72,7 +79,7 @@ def outcome_table(latent: np.ndarray, terminal: np.ndarray, control: np.ndarray,
     from scipy.stats import false_discovery_control
 
     before, after = (group_shares(latent, terminal, arm) for arm in (control, perturbed))
-    far = Support(latent).misses(perturbed)
+    far = Support(latent).misses(perturbed) if doubt is None else doubt
     rng = np.random.default_rng(0)
     n, m = far.shape
     starts = rng.integers(n, size=(n, _N_RESAMPLES))

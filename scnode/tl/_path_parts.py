@@ -12,7 +12,6 @@ from scnode.tl._committor import signal_axes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
     from torch import Tensor
 
     from scnode.nn import Field
