@@ -11,7 +11,7 @@ from scnode.metrics import conformal_quantile
 from scnode.tl._path_parts import PARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -45,6 +45,15 @@ class Example:
     error: Floats
     inside: NDArray[np.bool_]
     fold: NDArray[np.int64]
+
+    @classmethod
+    def joined(cls, examples: Sequence[Example]) -> Example:
+        """All of them as one."""
+        parts = {name: np.concatenate([e.parts[name] for e in examples]) for name in examples[0].parts}
+        error, inside, fold = (
+            np.concatenate(columns) for columns in zip(*((e.error, e.inside, e.fold) for e in examples), strict=True)
+        )
+        return cls(parts, error, inside, fold)
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ class Calibration:
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Calibration:
         """From what :meth:`arrays` gave."""
-        given = {name: np.asarray(stored[name]) for name in cls.__dataclass_fields__}
+        given: dict[str, Any] = {name: np.asarray(stored[name]) for name in cls.__dataclass_fields__}
         return cls(**{**given, "usual_error": float(stored["usual_error"])})
 
     def arrays(self) -> dict[str, Any]:

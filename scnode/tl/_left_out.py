@@ -135,13 +135,10 @@ def forecasts(
         truth = _flow(field, population.smooth[rows], ts, members=True)
         truth = truth[np.arange(len(rows)), rng.integers(field.n_members, size=len(rows))]
         truth = population.snap(population.clock[rows], ts, truth)
-        parts = path_parts(fresh, ground.of(~out), ts, paths)
         error = np.linalg.norm(paths - truth, axis=-1)
-        seen = np.broadcast_to(~out[rows, None], error.shape)
-        found.append((parts, error, seen, np.full(error.shape, number)))
-    parts = {name: np.concatenate([part[name].ravel() for part, *_ in found]) for name in found[0][0]}
-    error, seen, fold = (np.concatenate([f[i].ravel() for f in found]) for i in (1, 2, 3))
-    return Example(parts, error, seen, fold)
+        parts = {name: values.ravel() for name, values in path_parts(fresh, ground.of(~out), ts, paths).items()}
+        found.append(Example(parts, error.ravel(), np.repeat(~out[rows], len(ts)), np.full(error.size, number)))
+    return Example.joined(found)
 
 
 def _starts(out: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -142,7 +142,7 @@ def _compare(latent: np.ndarray, reference: AnnData, keys: Keys, model: LatentOD
     """Clock of the nearest fitted cells, whether they are far, and how far a forecast is to be believed."""
     support = Support(np.asarray(reference.obsm[keys.latent], dtype=float))
     distance, index = support.nearest(latent)
-    found = {keys.outside: support.excess(distance) > 0}
+    found: dict[str, np.ndarray] = {keys.outside: support.excess(distance) > 0}
     if keys.time in reference.obs:
         times = reference.obs[keys.time].to_numpy(dtype=float)[index]
         clock = reference.uns.get(keys.uns, {}).get("report", {}).get("clock", {})
