@@ -38,3 +38,17 @@ def test_states_off_the_data_fade(drawn):
 def test_errors_name_the_mending_call(drawn, options, fix):
     with pytest.raises(ScnodeError, match=fix):
         scnode.pl.trajectories(drawn, **options)
+
+
+def test_what_should_not_be_believed_fades_and_has_no_end(drawn):
+    adata = drawn.copy()
+    stored = dict(adata.uns["scnode"]["trajectories"])
+    plain = lines_of(scnode.pl.trajectories(adata, show=False)).get_alpha()
+    score = np.zeros(stored["latent"].shape[:3])
+    score[..., 4:] = 1.0
+    adata.uns["scnode"] = {**adata.uns["scnode"], "trajectories": {**stored, "ood": score}}
+    ax = scnode.pl.trajectories(adata, show=False)
+    alpha = lines_of(ax).get_alpha().reshape(-1, 7)
+    np.testing.assert_allclose(alpha[:, :3], plain.reshape(-1, 7)[:, :3])
+    assert (alpha[:, 3:] < 0.2).all()
+    assert len(ax.collections[-1].get_offsets()) == 0
