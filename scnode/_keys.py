@@ -47,6 +47,20 @@ class Keys:
         """`obs`: root mean square of the diffusion."""
         return f"{self.run}_diffusion"
 
+    def evidence(self) -> str:
+        """`obsm`: latent velocity that the evidence gives (cells, latent)."""
+        return f"{self.run}_evidence"
+
+    @property
+    def ood(self) -> str:
+        """`obs`: probability that the forecast of a cell is not to be believed."""
+        return f"{self.run}_ood"
+
+    @property
+    def error_bound(self) -> str:
+        """`obs`: Grönwall bound on the error of a cell's forecast."""
+        return f"{self.run}_error_bound"
+
     @property
     def outside(self) -> str:
         """`obs`: whether a mapped cell lies off the cells of the fit."""

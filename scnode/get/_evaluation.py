@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+_COLUMNS = ("method", "holdout", "w1", "w2", "energy")
+_COVERAGE = ("coverage", "coverage_conformal")
+
 
 def evaluation(adata: AnnData, *, key_added: str = DEFAULT) -> pd.DataFrame:
     """How far each method's prediction of a held-out time is from its cells.
@@ -27,7 +30,8 @@ def evaluation(adata: AnnData, *, key_added: str = DEFAULT) -> pd.DataFrame:
     pandas.DataFrame
         One row a method and held-out time: `method` (``scnode``, ``scnode_forecast``, ``no_motion``,
         ``ot_interpolation``, ``noise_floor``, and where it was asked for ``residual_map``), `holdout` in the unit of
-        `time_key`, and `w1`, `w2`, `energy` in latent units.
+        `time_key`, `w1`, `w2`, `energy` in latent units, and the shares of the held-out cells in 90 % intervals,
+        `coverage` and `coverage_conformal`.
 
     Raises
     ------
@@ -37,4 +41,5 @@ def evaluation(adata: AnnData, *, key_added: str = DEFAULT) -> pd.DataFrame:
     stored = adata.uns.get(Keys(key_added).uns, {}).get("evaluation")
     if stored is None:
         raise ScnodeError("No evaluation. Run scnode.tl.evaluate(adata, time_key=) first, or pass key_added=.")
-    return stored["table"][["method", "holdout", "w1", "w2", "energy"]].copy()
+    table = stored["table"]
+    return table[[*_COLUMNS, *(name for name in _COVERAGE if name in table)]].copy()

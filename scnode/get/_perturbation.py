@@ -29,7 +29,8 @@ def perturbation(adata: AnnData, name: str, *, key_added: str = DEFAULT) -> pd.D
     -------
     pandas.DataFrame
         One row a fate: `fate`, shares `control` and `perturbed`, `log_fold_change` (base 2) with its 95 % bootstrap
-        interval `ci_low` and `ci_high`, `qvalue`, and `ood`, the share of the perturbed end states of that fate that
+        interval `ci_low` and `ci_high`, `qvalue`, and `ood` in [0, 1]: where :func:`scnode.tl.ood` was run before, the
+        mean probability that the perturbed end states of that fate should not be believed, else the share of them that
         lie off the data.
 
     Raises

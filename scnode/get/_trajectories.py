@@ -35,7 +35,7 @@ def trajectories(adata: AnnData, *, genes: Sequence[str] | None = None, key_adde
     -------
     AnnData
         `X` decoded expression (state, gene; without a decoder there are no genes), `obs` with `start`, `sample`,
-        `step` and `t`, and ``obsm["X_scnode"]``.
+        `step` and `t`, after :func:`scnode.tl.ood` also `ood` and `radius`, and ``obsm["X_scnode"]``.
 
     Raises
     ------
@@ -63,6 +63,9 @@ def trajectories(adata: AnnData, *, genes: Sequence[str] | None = None, key_adde
         },
         index=[f"{a}-{b}-{c}" for a, b, c in zip(start, sample, step, strict=True)],
     )
+    for name in ("ood", "radius"):
+        if name in stored:
+            obs[name] = np.asarray(stored[name]).ravel()
     flat = latent.reshape(-1, n_latent)
     if fitted.encoder is None:
         return New(obs=obs, obsm={keys.latent: flat})

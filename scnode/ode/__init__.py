@@ -1,5 +1,6 @@
 """Integrate initial value problems in pure torch, differentiate and measure them: no cells, no AnnData."""
 
+from ._along import PathMeasures, measure_along
 from ._brownian import BrownianPath, Increment
 from ._fit_trajectories import TrajectoryFit, fit_trajectories
 from ._fixed_points import FixedPoints, fixed_points
@@ -27,6 +28,7 @@ __all__ = [
     "GronwallBound",
     "Increment",
     "LimitCycles",
+    "PathMeasures",
     "SDESolution",
     "SDEStats",
     "Solution",
@@ -44,6 +46,7 @@ __all__ = [
     "jacobian",
     "limit_cycles",
     "log_norm",
+    "measure_along",
     "solve",
     "solve_pieces",
     "solve_sde",

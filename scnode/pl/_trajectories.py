@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 _FADED = 0.15
+_BELIEVED = 0.5
 
 
 def trajectories(
@@ -42,7 +43,9 @@ def trajectories(
     """Trajectories over an embedding, coloured by time; circles are starts and crosses are ends.
 
     A state is drawn at the weighted mean position of its 15 nearest cells in the latent space. Where it is farther
-    from them than 99 % of the cells are from theirs, the line fades: the embedding has no place for such a state.
+    from them than 99 % of the cells are from theirs, the line fades: the embedding has no place for such a state. After
+    :func:`scnode.tl.ood` it also fades with the probability that the state should not be believed, and ends of
+    trajectories over one half get no cross.
 
     Parameters
     ----------
@@ -90,7 +93,7 @@ def trajectories(
     if stored is None:
         raise ScnodeError(f"adata.uns[{keys.uns!r}] holds no trajectories. Run scnode.tl.trajectories(adata) first.")
     position = embedding(adata, basis)
-    paths, known = _place(adata, position, stored, keys, n_trajectories)
+    paths, belief = _place(adata, position, stored, keys, n_trajectories)
     ax = new_axes(ax)
     draw_cells(adata, basis, color, ax, size=size, alpha=alpha, legend_loc=legend_loc, palette=palette, title="")
     limits = ax.get_xlim(), ax.get_ylim()
@@ -98,11 +101,11 @@ def trajectories(
     segments = np.stack([paths[:, :-1], paths[:, 1:]], axis=2).reshape(-1, 2, 2)
     options: dict[str, Any] = {"linewidths": linewidth, "capstyle": "round", "zorder": 3, "cmap": cmap}
     options["array"] = np.tile((t[:-1] + t[1:]) / 2, len(paths))
-    options["alpha"] = np.where(known[:, 1:].ravel(), 1.0, _FADED)
+    options["alpha"] = _FADED + (1 - _FADED) * belief[:, 1:].ravel()
     lines = LineCollection(list(segments), **(options | kwargs))
     lines.set_clim(t[0], t[-1])
     ax.add_collection(lines)
-    starts, ends = paths[:, 0], paths[known[:, -1], -1]
+    starts, ends = paths[:, 0], paths[belief[:, -1] >= _BELIEVED, -1]
     ax.scatter(starts[:, 0], starts[:, 1], s=12, c="white", edgecolors="black", linewidths=0.7, zorder=4)
     ax.scatter(ends[:, 0], ends[:, 1], s=22, c="black", marker="X", linewidths=0, zorder=4)
     ax.set(xlim=limits[0], ylim=limits[1])
@@ -114,17 +117,18 @@ def trajectories(
 def _place(
     adata: AnnData, position: np.ndarray, stored: dict[str, Any], keys: Keys, n_trajectories: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (trajectory, step, 2), and whether each state lies among cells (trajectory, step)."""
+    """Positions (trajectory, step, 2), and belief in [0, 1] in each state (trajectory, step), 0 off the cells."""
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)
     states = np.asarray(stored["latent"], dtype=float)
     states = states.reshape(-1, *states.shape[2:])
     chosen = np.unique(np.linspace(0, len(states) - 1, min(n_trajectories, len(states))).round().astype(int))
     states = states[chosen]
+    doubt = np.asarray(stored["ood"]).reshape(-1, states.shape[1])[chosen] if "ood" in stored else 0.0
     support = Support(latent)
     distance, index = support.nearest(states)
     weight = np.exp(-((distance / distance[..., -1:]) ** 2) * 2)
     weight /= weight.sum(-1, keepdims=True)
-    return np.einsum("tsk,tskd->tsd", weight, position[index]), support.excess(distance) == 0
+    return np.einsum("tsk,tskd->tsd", weight, position[index]), (support.excess(distance) == 0) * (1 - doubt)
 
 
 def _time_scale(t: np.ndarray, cmap: str | Colormap) -> Any:

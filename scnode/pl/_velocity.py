@@ -45,7 +45,8 @@ def velocity_embedding_stream(
 
     Lines are drawn only where there are cells. Their opacity is the trust :math:`1/(1 + (\sigma/\|v\|)^2)`, with
     :math:`\sigma` the disagreement of the ensemble in ``obs["scnode_velocity_sd"]`` and :math:`v` the latent
-    velocity: a line fades where the members do not agree.
+    velocity: a line fades where the members do not agree. After :func:`scnode.tl.ood` it is :math:`1 - p` with
+    :math:`p` the score in ``obs["scnode_ood"]``: a line fades where it should not be believed.
 
     Parameters
     ----------
@@ -189,10 +190,17 @@ def _field(adata: AnnData, basis: str, key_added: str, *, n_grid: int) -> GridFi
     stored = keys.velocity_in(name)
     if stored not in adata.obsm:
         raise ScnodeError(f"adata.obsm[{stored!r}] not found. Run scnode.tl.velocity(adata, basis={name!r}) first.")
+    velocity = np.asarray(adata.obsm[stored], dtype=np.float64)[:, :2]
+    return on_grid(position, velocity, _trust(adata, keys), n_grid=n_grid)
+
+
+def _trust(adata: AnnData, keys: Keys) -> np.ndarray:
+    """Belief in the velocity of each cell, in [0, 1]."""
+    if keys.ood in adata.obs:
+        return 1 - adata.obs[keys.ood].to_numpy(dtype=float)
     speed = np.linalg.norm(np.asarray(adata.obsm[keys.velocity], dtype=float), axis=1)
     disagreement = adata.obs[keys.velocity_sd].to_numpy(dtype=float) / np.maximum(speed, np.finfo(float).tiny)
-    velocity = np.asarray(adata.obsm[stored], dtype=np.float64)[:, :2]
-    return on_grid(position, velocity, 1 / (1 + disagreement**2), n_grid=n_grid)
+    return 1 / (1 + disagreement**2)
 
 
 def _fading(color: str) -> Colormap:

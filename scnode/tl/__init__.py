@@ -7,6 +7,7 @@ from ._fixed_points import fixed_points
 from ._ftle import ftle
 from ._jacobian import jacobian
 from ._map import map
+from ._ood import ood
 from ._perturb import perturb
 from ._screen import screen
 from ._stiffness import stiffness
@@ -22,6 +23,7 @@ __all__ = [
     "ftle",
     "jacobian",
     "map",
+    "ood",
     "perturb",
     "screen",
     "stiffness",

@@ -57,6 +57,7 @@ def annotate(
     figures, conserved = model.field.report(t, states), report_conserved(model, states)
     adata.obsm[keys.latent] = states.numpy()
     adata.obsm[keys.velocity] = velocity.numpy()
+    adata.obsm[keys.evidence] = _evidence(gathered, seen)
     adata.obs[keys.time] = clock
     adata.obs[keys.velocity_sd] = sd.numpy()
     noise = describe_noise(model, states, velocity, snapshots)
@@ -68,6 +69,10 @@ def annotate(
     _write_potential(adata, keys, model, states, t)
     for source in gathered.sources:
         adata.obs[keys.agreement(source.name)] = agreement[f"{source.name}|fit"]
+    # A score of another field would be taken for one of this.
+    for key in (keys.ood, keys.error_bound):
+        if key in adata.obs:
+            del adata.obs[key]
     if space.kinetics is not None:
         write_kinetics(adata, keys, model)
     adata.uns[keys.uns] = {
@@ -141,6 +146,14 @@ def describe_noise(
         "peclet": float((velocity.square().sum(1) / square.sum(1)).median()),
         "fitted_to": "walks" if snapshots is None else "walks and snapshots",
     }
+
+
+def _evidence(gathered: Gathered, seen: np.ndarray) -> np.ndarray:
+    """Velocity that the field was fitted to, NaN where no source speaks."""
+    told = gathered.target.precision > 0
+    evidence = np.full((len(seen), gathered.target.velocity.shape[1]), np.nan, dtype=np.float32)
+    evidence[np.flatnonzero(seen)[told]] = gathered.target.velocity[told]
+    return evidence
 
 
 def _agreement(gathered: Gathered, velocity: np.ndarray, seen: np.ndarray) -> dict[str, np.ndarray]:

@@ -147,6 +147,7 @@ def fit(
     -------
     AnnData or None
         Writes ``obsm["X_scnode"]`` (cell, latent), ``obsm["velocity_scnode"]`` (cell, latent; per unit of the clock),
+        ``obsm["scnode_evidence"]`` the velocity that it was fitted to (NaN where no source speaks of a cell),
         ``obs["scnode_time"]`` the clock (0 to 1 over the cells or times that the fit has seen; where velocities alone
         set it and go round, the phase on their cycle, in [0, 1) from where cells are sparsest in phase, and its unit
         is one period),

@@ -12,6 +12,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import Keys
 from scnode.metrics import optimal_plan
 from scnode.model import stored_model
+from scnode.tl._coverage import leading_axes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,6 +62,8 @@ class HeldOut:
         States between two kept times, along the field and straight; after the last time there are none of the first.
     size
         Number of cells of a draw.
+    axes
+        Leading principal axes of the kept cells, shape (latent, axis).
     """
 
     time: float
@@ -70,6 +73,7 @@ class HeldOut:
     smoothed: Pairs | None
     interpolated: Pairs
     size: int
+    axes: Floats
     stepped: Floats | None = None
 
     @classmethod
@@ -108,6 +112,7 @@ class HeldOut:
             smoothed=_smooth(flow, x, y, (first, time, second)) if time < second else None,
             interpolated=Pairs.along(x, y, x, share),
             size=size,
+            axes=leading_axes(latent[np.isin(days, kept)]),
             stepped=None if discrete is None else _step(discrete, days == last, [last, time], control),
         )
 

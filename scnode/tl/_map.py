@@ -17,6 +17,7 @@ from scnode.model import LatentODE, stored_model
 from scnode.tl._control import own_control
 from scnode.tl._rna import moments_of, write_kinetics
 from scnode.tl._space import build_space
+from scnode.tl._trust import Trust
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -63,7 +64,8 @@ def map(
         ``uns["scnode"]`` with `params`, `report` (`genes`, `missing_genes`), `model` and `version`. With an object of
         fitted cells also ``obs["scnode_time"]``, the mean clock of the 15 nearest of them (their mean direction where
         it is a phase), and ``obs["scnode_outside"]``, whether a cell is farther from them than
-        99 % of them are from each other. Where the field depends on time it is asked at this clock,
+        99 % of them are from each other; after :func:`scnode.tl.ood` on it, ``obs["scnode_ood"]`` and
+        ``obs["scnode_error_bound"]`` by its calibration. Where the field depends on time it is asked at this clock,
         which is then that of the cells' own days in the column of the fit's `time_key`, if it had one.
 
     Raises
@@ -79,7 +81,7 @@ def map(
         raise ScnodeError("adata has no cells. Pass those to be placed.")
     check_names(adata)
     latent, report = place(adata, model, layer)
-    seen = {} if reference is None else _compare(latent, reference, keys)
+    seen = {} if reference is None else _compare(latent, reference, keys, model)
     if model.field.time_dependent:
         seen[keys.time] = _own_clock(adata, reference, keys, seen)
     result = adata.copy() if copy else adata
@@ -147,15 +149,20 @@ def _match_genes(expression: Expression, genes: list[str], mean: np.ndarray) -> 
     return sp.csr_matrix(present + sp.csr_matrix(np.ones((matrix.shape[0], 1))) @ filler), n_missing
 
 
-def _compare(latent: np.ndarray, reference: AnnData, keys: Keys) -> dict[str, np.ndarray]:
-    """Clock of the nearest fitted cells, and whether they are far."""
+def _compare(latent: np.ndarray, reference: AnnData, keys: Keys, model: LatentODE) -> dict[str, np.ndarray]:
+    """Clock of the nearest fitted cells, whether they are far, and how far a forecast is to be believed."""
     support = Support(np.asarray(reference.obsm[keys.latent], dtype=float))
     distance, index = support.nearest(latent)
-    found = {keys.outside: support.excess(distance) > 0}
+    found: dict[str, np.ndarray] = {keys.outside: support.excess(distance) > 0}
     if keys.time in reference.obs:
         times = reference.obs[keys.time].to_numpy(dtype=float)[index]
         clock = reference.uns.get(keys.uns, {}).get("report", {}).get("clock", {})
         found[keys.time] = mean_phase(times) if clock.get("kind") == "cycle" else times.mean(1)
+    trust = Trust.stored(reference, keys, model)
+    if trust is not None:
+        parts, judged = trust.ahead(latent)
+        found[keys.ood] = judged["ood"]
+        found[keys.error_bound] = parts["error_bound"] * trust.ground.spread
     return found
 
 

@@ -63,10 +63,17 @@ def group_shares(latent: np.ndarray, terminal: np.ndarray, states: np.ndarray) -
 
 
 def outcome_table(
-    latent: np.ndarray, terminal: np.ndarray, control: np.ndarray, perturbed: np.ndarray, *, corrected: bool = True
+    latent: np.ndarray,
+    terminal: np.ndarray,
+    control: np.ndarray,
+    perturbed: np.ndarray,
+    doubt: np.ndarray | None = None,
+    *,
+    corrected: bool = True,
 ) -> pd.DataFrame:
-    """One row a fate: shares of both arms, log2 fold change with its bootstrap interval, q value, share off the data.
+    """One row a fate: shares of both arms, log2 fold change with its bootstrap interval, q value, doubt.
 
+    `doubt` (start, member) are the scores of the perturbed end states, by default 1 off the data and 0 on them.
     Start cells and ensemble members are resampled together; the p value is the bootstrap's two-sided sign test, and q
     values are Benjamini and Hochberg's over the fates, or p values still to be corrected over more tests.
     """
@@ -74,7 +81,7 @@ def outcome_table(
     from scipy.stats import false_discovery_control
 
     before, after = (group_shares(latent, terminal, arm) for arm in (control, perturbed))
-    far = Support(latent).misses(perturbed)
+    far = Support(latent).misses(perturbed) if doubt is None else doubt
     rng = np.random.default_rng(0)
     n, m = far.shape
     starts = rng.integers(n, size=(n, _N_RESAMPLES))

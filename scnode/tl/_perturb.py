@@ -16,12 +16,15 @@ from scnode.tl._control import chosen_control
 from scnode.tl._outcomes import outcome_table, terminal_groups
 from scnode.tl._rna import held_at
 from scnode.tl._trajectories import Start, start_rows
+from scnode.tl._trust import Trust
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from scnode.model import LatentODE
     from scnode.nn import PCA, Hold
+
+_N_STEPS = 9
 
 
 def perturb(
@@ -76,7 +79,8 @@ def perturb(
         Writes ``uns["scnode"]["perturbations"][name]`` (`genes`, `levels`, `mode`, `t`, `start`, `control` and
         `perturbed` end states (start, member, latent), and `fates`, the table of :func:`scnode.get.perturbation`),
         ``obsm["X_scnode_<name>"]`` mean end states (cell, latent) and ``obs["scnode_<name>_shift"]``, the distance
-        between the mean end states of both arms; the last two are NaN for cells outside `start`.
+        between the mean end states of both arms; the last two are NaN for cells outside `start`. After
+        :func:`scnode.tl.ood` the record also holds `ood` (start, member), the scores of the perturbed end states.
 
     Raises
     ------
@@ -100,12 +104,16 @@ def perturb(
     rows = start_rows(adata, start, keys)
     terminal = terminal_groups(adata, keys, groupby, groups)
     states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
-    ts = own_times(model, cell_clock(adata, model, keys)[rows], torch.tensor([0.0, horizon]))
+    elapsed = torch.linspace(0, horizon, _N_STEPS)
+    ts = own_times(model, cell_clock(adata, model, keys)[rows], elapsed)
     with torch.no_grad():
         own = chosen_control(adata, model, rows, None)
         control = model.flow(states, ts, members=True, control=own)[:, :, -1].numpy()
         held = hold if mode == "hold" else None
-        perturbed = model.flow(hold.confine(states), ts, members=True, hold=held, control=own)[:, :, -1].numpy()
+        paths = model.flow(hold.confine(states), ts, members=True, hold=held, control=own).numpy()
+    perturbed = paths[:, :, -1]
+    trust = Trust.stored(adata, keys, model)
+    doubt = None if trust is None else trust.along(elapsed.numpy().astype(float), paths.astype(float))["ood"][..., -1]
     record: dict[str, Any] = {
         "genes": list(genes),
         "levels": np.array([float(v) for v in genes.values()]),
@@ -115,9 +123,11 @@ def perturb(
         "control": control,
         "perturbed": perturbed,
     }
+    if doubt is not None:
+        record["ood"] = doubt
     if terminal is not None:
         latent = np.asarray(adata.obsm[keys.latent], dtype=float)
-        record["fates"] = outcome_table(latent, terminal, control, perturbed)
+        record["fates"] = outcome_table(latent, terminal, control, perturbed, doubt)
     result = adata.copy() if copy else adata
     _write(result, keys, name, rows, record)
     return result if copy else None

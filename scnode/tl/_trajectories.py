@@ -9,11 +9,13 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._settings import logger
 from scnode._typing import RandomState
 from scnode._validation import near
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._control import Level, chosen_control
+from scnode.tl._trust import Trust, judge_trajectories
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -79,7 +81,8 @@ def trajectories(
     -------
     AnnData or None
         Writes ``uns["scnode"]["trajectories"]``: `t` (step,) since the start, `latent` (start, sample, step, latent),
-        `start` names.
+        `start` names. After :func:`scnode.tl.ood` also `ood`, the probability that a state should not be believed, and
+        of an ensemble `radius`, within which it lies with probability 0.9 in latent units, both (start, sample, step).
 
     Raises
     ------
@@ -99,6 +102,8 @@ def trajectories(
         raise ScnodeError(f"t={length} must be positive and n_steps={n_steps} at least 2. Leave them out.")
     noisy = model.diffusion is not None if noise is None else noise
     _check_samples(model, n_samples, noisy=noisy, size=len(rows) * n_steps * model.n_latent)
+    if length > 1:
+        logger.warning("t=%g is beyond the range of the clock, 1, which no cells have crossed.", length)
     ts = torch.linspace(0, length, n_steps)
     states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
     under = chosen_control(adata, model, rows, control)
@@ -111,8 +116,9 @@ def trajectories(
             own = own_times(model, cell_clock(adata, model, keys)[rows], ts)
             options: dict[str, Any] = {"solver": solver or "auto", "control": under}
             paths = model.flow(states, own, members=n_samples > 1, **options)[:, :n_samples]
-    result = adata.copy() if copy else adata
     stored = {"t": ts.numpy(), "latent": paths.numpy(), "start": adata.obs_names[rows].to_numpy().astype(str)}
+    stored = judge_trajectories(Trust.stored(adata, keys, model), stored)
+    result = adata.copy() if copy else adata
     result.uns[keys.uns] = {**result.uns[keys.uns], "trajectories": stored}
     return result if copy else None
 

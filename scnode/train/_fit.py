@@ -94,6 +94,7 @@ def fit_field(
     trainer_options: Mapping[str, Any],
     rng: np.random.Generator,
     diffusion: Diffusion | None = None,
+    polish: bool = True,
 ) -> list[dict[str, Any]]:
     """Fit in place, keep the best state on held-out cells, and return the history, one record per epoch."""
     from scnode.train._module import CellData
@@ -124,7 +125,7 @@ def fit_field(
     # Full steps would first lead away from a start that is the least of nearly the same loss.
     pace = _PREPARED if prepared else 1.0
     history, interrupted = stage("regression", max_epochs=max_epochs, lr=pace * lr)
-    if interrupted:
+    if interrupted or not polish:
         if diffusion is not None:
             start_noise(field, diffusion, tensors)
         return history

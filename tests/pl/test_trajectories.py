@@ -49,3 +49,17 @@ def test_of_many_samples_of_each_start_an_even_choice_is_drawn(drawn):
     begins = segments.reshape(40, -1, 2, 2)[:, 0, 0]
     number = np.unique(begins.round(9), axis=0, return_counts=True)[1]
     assert number.tolist() == [10] * 4
+
+
+def test_what_should_not_be_believed_fades_and_has_no_end(drawn):
+    adata = drawn.copy()
+    stored = dict(adata.uns["scnode"]["trajectories"])
+    plain = lines_of(scnode.pl.trajectories(adata, show=False)).get_alpha()
+    score = np.zeros(stored["latent"].shape[:3])
+    score[..., 4:] = 1.0
+    adata.uns["scnode"] = {**adata.uns["scnode"], "trajectories": {**stored, "ood": score}}
+    ax = scnode.pl.trajectories(adata, show=False)
+    alpha = lines_of(ax).get_alpha().reshape(-1, 7)
+    np.testing.assert_allclose(alpha[:, :3], plain.reshape(-1, 7)[:, :3])
+    assert (alpha[:, 3:] < 0.2).all()
+    assert len(ax.collections[-1].get_offsets()) == 0

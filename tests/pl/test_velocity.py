@@ -76,3 +76,14 @@ def test_opacity_falls_with_disagreement(drawn, kind):
 def test_errors_name_the_mending_call(drawn, plot, options, fix):
     with pytest.raises(ScnodeError, match=fix):
         plot(drawn, **options)
+
+
+def test_arrows_fade_where_the_score_is_high(drawn):
+    adata = drawn.copy()
+    late = (adata.obs["pseudotime"] > 0.5).to_numpy()
+    adata.obs["scnode_ood"] = late.astype(float)
+    ax = scnode.pl.velocity_embedding_grid(adata, show=False)
+    arrows = next(c for c in ax.collections if type(c).__name__ == "Quiver")
+    alpha, x = arrows.get_facecolor()[:, 3], arrows.X
+    assert alpha[x < 0.3].min() > 0.9
+    assert alpha[x > 0.7].max() < 0.2

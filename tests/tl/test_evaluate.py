@@ -47,7 +47,11 @@ def test_the_field_beats_standing_still_and_comes_near_the_floor(days, calls):
     adata = days.copy()
     scnode.tl.evaluate(adata, time_key="day")
     table = scnode.get.evaluation(adata)
-    assert list(table.columns) == ["method", "holdout", "w1", "w2", "energy"]
+    assert list(table.columns) == ["method", "holdout", "w1", "w2", "energy", "coverage", "coverage_conformal"]
+    assert (table["coverage"].between(0, 1) & table["coverage_conformal"].between(0, 1)).all()
+    floor = table[table["method"] == "noise_floor"]
+    assert floor["coverage"].between(0.75, 0.97).all()
+    assert abs(floor["coverage_conformal"].mean() - 0.9) < 0.06
     assert table["method"].tolist() == METHODS * 3
     assert table["holdout"].tolist() == np.repeat(TIMES[1:], len(METHODS)).tolist()
     assert np.isfinite(table[["w1", "w2", "energy"]].to_numpy()).all()

@@ -93,3 +93,21 @@ def test_a_name_is_used_once(labelled):
         scnode.get.perturbation(labelled, "g2_0")
     with pytest.raises(ScnodeError, match="Did you mean 'g2_0'"):
         scnode.get.perturbation(labelled, "g2")
+
+
+def test_ends_are_doubted_by_the_calibration(labelled):
+    start = list(labelled.obs_names[100:110])
+    decoded = scnode.get.model(labelled).encoder.decode(torch.from_numpy(labelled.obsm["X_scnode"][100:110]))
+    own, options = {"g2": float(decoded[:, 2].mean())}, {"groupby": "stage", "start": start, "t": 0.1, "name": "own"}
+    before = scnode.tl.perturb(labelled, own, **options, copy=True)
+    assert "ood" not in before.uns["scnode"]["perturbations"]["own"]
+    scnode.tl.ood(labelled)
+    scnode.tl.perturb(labelled, own, **options)
+    scnode.tl.perturb(labelled, {"g2": 9.0}, **{**options, "name": "far"})
+    near, far = (labelled.uns["scnode"]["perturbations"][name]["ood"] for name in ("own", "far"))
+    assert near.shape == labelled.uns["scnode"]["perturbations"]["own"]["perturbed"].shape[:2]
+    assert far.mean() > 0.9
+    assert near.mean() < 0.6
+    table = scnode.get.perturbation(labelled, "own")
+    shares = table["perturbed"] / table["perturbed"].sum()
+    assert (table["ood"] * shares).sum() == pytest.approx(near.mean(), abs=1e-5)

@@ -1,0 +1,154 @@
+"""Forecasts by fields that have not seen some of the cells, beside what the whole fit and the cells say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scnode.model import LatentODE
+from scnode.tl._calibration import Example
+from scnode.tl._committor import signal_axes
+from scnode.tl._path_parts import Ground, path_parts
+from scnode.tl._refit import refit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from scnode.nn import Field
+
+    Floats = NDArray[np.float64]
+
+N_REGIONS, N_FOLDS = 8, 4
+_N_SEEN, _N_UNSEEN = 200, 100
+_N_STEPS, _N_DAYS = 17, 20
+_N_NEAREST = 15
+# Cells this far apart on the clock are of different times, and a target at most this far off is there.
+_WINDOW, _OFF = 0.05, 0.03
+
+
+@dataclass(frozen=True)
+class Population:
+    """Cells in time: what is found at a place and a time.
+
+    Parameters
+    ----------
+    latent, smooth
+        States of the cells, and their means over neighbours, shape (cell, latent).
+    clock
+        Time of each, shape (cell,).
+    cyclic
+        Whether the clock is a phase in [0, 1).
+    """
+
+    latent: Floats
+    smooth: Floats
+    clock: Floats
+    cyclic: bool
+
+    def steps(self) -> Floats:
+        """Times after the start at which there are cells to compare with, from 0 to the range of the clock."""
+        times = np.unique(self.clock)
+        even = np.linspace(0, 1, _N_STEPS)
+        if len(times) > _N_DAYS:
+            return even
+        gaps = np.unique((times[:, None] - times).round(3))
+        gaps = gaps[gaps > 0]
+        few = gaps[np.unique(np.linspace(0, len(gaps) - 1, _N_DAYS).round().astype(int))]
+        grid = np.unique(np.concatenate([even[::2], few]).round(3))
+        return grid[np.append(True, np.diff(grid) > 1e-3)]
+
+    def snap(self, start: Floats, ts: Floats, paths: Floats) -> Floats:
+        """Paths (path, step, latent) moved to the nearest cells of their time where there are such."""
+        from sklearn.neighbors import NearestNeighbors
+
+        axes, center = signal_axes(self.latent), self.latent.mean(0)
+        width = np.sqrt(self.latent.var(0).sum()) / _WINDOW
+        when = start[:, None] + ts
+        here = np.concatenate([(self.smooth - center) @ axes, width * self._hands(self.clock)], axis=-1)
+        wanted = np.concatenate([(paths - center) @ axes, width * self._hands(when)], axis=-1)
+        search = NearestNeighbors(n_neighbors=min(_N_NEAREST, len(here))).fit(here)
+        found = search.kneighbors(wanted.reshape(-1, here.shape[1]), return_distance=False)
+        off = self._hands(self.clock)[found].mean(1).reshape(*when.shape, -1) - self._hands(when)
+        met = np.linalg.norm(off, axis=-1, keepdims=True) < _OFF
+        return np.where(met, self.smooth[found].mean(1).reshape(paths.shape), paths)
+
+    def _hands(self, time: Floats) -> Floats:
+        """Coordinates of a time, in which a phase closes."""
+        if not self.cyclic:
+            return time[..., None]
+        angle = 2 * np.pi * time
+        return np.stack([np.cos(angle), np.sin(angle)], axis=-1) / (2 * np.pi)
+
+
+def held_out_ratio(field: Field, latent: Floats, evidence: Floats, rng: np.random.Generator) -> float:
+    """How much larger the residual against evidence is at cells that a field has not seen."""
+    out = rng.random(len(latent)) < 0.2
+    if not out.any() or out.all():
+        return 1.0
+    fresh = refit(field, latent[~out], evidence[~out], rng=rng)
+    square = ((velocity_of(fresh, latent) - evidence) ** 2).sum(1)
+    return max(1.0, float(np.sqrt(square[out].mean() / max(square[~out].mean(), np.finfo(float).tiny))))
+
+
+def velocity_of(field: Field, latent: Floats) -> Floats:
+    """Velocity of the ensemble mean, shape (cell, latent)."""
+    import torch
+
+    states = torch.as_tensor(latent, dtype=torch.float32)
+    with torch.no_grad():
+        return field.mean(states.new_zeros(()), states).numpy().astype(float)
+
+
+def regions(smooth: Floats, rng: np.random.Generator) -> list[NDArray[np.bool_]]:
+    """Masks of compact parts of the latent space."""
+    from sklearn.cluster import KMeans
+
+    label = KMeans(N_REGIONS, n_init=1, random_state=int(rng.integers(2**31))).fit_predict(smooth)
+    return [label == k for k in range(N_REGIONS)]
+
+
+def forecasts(
+    field: Field,
+    ground: Ground,
+    population: Population,
+    velocity: Floats,
+    left_out: Iterable[NDArray[np.bool_]],
+    *,
+    rng: np.random.Generator,
+) -> Example:
+    """Refit without each part and forecast from cells in and out of what is left, at all steps.
+
+    The truth of a forecast is the path of one member of the whole fit, drawn anew for each cell, from the mean of its
+    neighbours, moved to the cells of that time: it knows what was left out, the noise of the start, the doubt of the
+    ensemble, and whether the cells keep up with the field.
+    """
+    ts = population.steps()
+    found = []
+    for number, out in enumerate(left_out):
+        fresh = refit(field, population.latent[~out], velocity[~out], rng=rng)
+        rows = _starts(out, rng)
+        paths = _flow(fresh, population.latent[rows], ts, members=False)[:, 0]
+        truth = _flow(field, population.smooth[rows], ts, members=True)
+        truth = truth[np.arange(len(rows)), rng.integers(field.n_members, size=len(rows))]
+        truth = population.snap(population.clock[rows], ts, truth)
+        error = np.linalg.norm(paths - truth, axis=-1)
+        parts = {name: values.ravel() for name, values in path_parts(fresh, ground.of(~out), ts, paths).items()}
+        found.append(Example(parts, error.ravel(), np.repeat(~out[rows], len(ts)), np.full(error.size, number)))
+    return Example.joined(found)
+
+
+def _starts(out: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
+    seen, unseen = rng.permutation(np.flatnonzero(~out)), rng.permutation(np.flatnonzero(out))
+    return np.concatenate([seen[:_N_SEEN], unseen[:_N_UNSEEN]])
+
+
+def _flow(field: Field, states: Floats, ts: Floats, *, members: bool) -> Floats:
+    import torch
+
+    start, times = (torch.as_tensor(a, dtype=torch.float32) for a in (states, ts))
+    with torch.no_grad():
+        return LatentODE(field).flow(start, times, members=members).numpy().astype(float)

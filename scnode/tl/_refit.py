@@ -1,0 +1,59 @@
+"""Fields fitted anew without some of the cells, to see what a field is worth where it has seen none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scnode._settings import settings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scnode.nn import Field
+
+    Floats = NDArray[np.float64]
+
+_MAX_EPOCHS = 25
+_MAX_MEMBERS = 2
+_MAX_CELLS = 1500
+
+
+def refit(field: Field, latent: Floats, velocity: Floats, *, rng: np.random.Generator) -> Field:
+    """A field of the same kind, regressed from nothing on velocities (cell, latent) at these states alone."""
+    import torch
+
+    from scnode.data import surroundings
+    from scnode.nn import FIELDS
+    from scnode.train import Examples, fit_field
+
+    rows = rng.permutation(len(latent))[:_MAX_CELLS]
+    latent, velocity = latent[rows], velocity[rows]
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    n_members = min(field.n_members, _MAX_MEMBERS)
+    fresh = FIELDS[field.name](field.n_latent, n_members=n_members, generator=generator, **field.sizes)
+    outside, back = surroundings(latent, velocity, rng=rng)
+    examples = Examples(
+        latent=latent,
+        velocity=velocity,
+        precision=np.ones(len(latent)),
+        outside=outside,
+        outside_velocity=back,
+        # Regression alone: no path is followed.
+        paths=latent[:, None],
+        times=np.zeros((len(latent), 1)),
+    )
+    with settings.override(verbosity=0):
+        fit_field(
+            fresh,
+            examples,
+            max_epochs=_MAX_EPOCHS,
+            batch_size=max(32, min(256, len(latent) // 8)),
+            lr=5e-3,
+            solve_options={},
+            trainer_options={"accelerator": "cpu", "devices": 1},
+            rng=rng,
+            polish=False,
+        )
+    return fresh.eval()

@@ -1,0 +1,103 @@
+"""A stored calibration at work on new states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scnode.tl._calibration import Calibration
+from scnode.tl._path_parts import Ground, path_parts
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from scnode._keys import Keys
+    from scnode.model import LatentODE
+
+    Floats = NDArray[np.float64]
+
+OOD = "ood"
+_MOST_STEPS = 17
+_N_AHEAD = 5
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far a model is to be believed.
+
+    Parameters
+    ----------
+    model
+        The fitted model.
+    ground
+        The cells that it was fitted to.
+    calibration
+        Of the score.
+    horizon
+        How far ahead a single state is judged, in units of the clock.
+    """
+
+    model: LatentODE
+    ground: Ground
+    calibration: Calibration
+    horizon: float
+
+    @classmethod
+    def stored(cls, adata: AnnData, keys: Keys, model: LatentODE) -> Trust | None:
+        """Of a run, None before :func:`scnode.tl.ood`."""
+        stored = adata.uns[keys.uns].get(OOD)
+        if stored is None:
+            return None
+        # By name, so that a part of the cells keeps what was said of each.
+        table = stored["parts"].reindex(adata.obs_names.astype(str))
+        known = np.isfinite(table["field_error"].to_numpy())
+        if known.sum() < 2:
+            return None
+        latent = np.asarray(adata.obsm[keys.latent], dtype=float)[known]
+        ground = Ground(latent, *(table[name].to_numpy()[known] for name in ("noise", "field_error")))
+        return cls(model, ground, Calibration.read(stored["calibration"]), float(stored["horizon"]))
+
+    def along(self, ts: Floats, paths: Floats) -> dict[str, NDArray[np.float32]]:
+        """`ood` and, of an ensemble, `radius` at every step of paths (start, sample, step, latent)."""
+        few = np.unique(np.linspace(0, len(ts) - 1, min(len(ts), _MOST_STEPS)).round().astype(int))
+        parts = path_parts(
+            self.model.field, self.ground, ts[few], paths[..., few, :].reshape(-1, len(few), paths.shape[-1])
+        )
+        return {name: _between(ts[few], ts, v).reshape(paths.shape[:-1]) for name, v in self._judge(parts).items()}
+
+    def ahead(self, states: Floats) -> tuple[dict[str, Floats], dict[str, NDArray[np.float32]]]:
+        """Parts, and `ood` and `radius`, of the forecasts from states (cell, latent) over the horizon."""
+        import torch
+
+        ts = torch.linspace(0, self.horizon, _N_AHEAD)
+        start = torch.as_tensor(states, dtype=torch.float32)
+        with torch.no_grad():
+            paths = self.model.flow(start, ts)[:, 0].numpy().astype(float)
+        parts = path_parts(self.model.field, self.ground, ts.numpy().astype(float), paths)
+        last = {name: values[:, -1] for name, values in parts.items()}
+        return last, self._judge(last)
+
+    def _judge(self, parts: dict[str, Floats]) -> dict[str, NDArray[np.float32]]:
+        judged = {OOD: self.calibration.score(parts).astype(np.float32)}
+        if self.model.field.n_members > 1:
+            judged["radius"] = self.calibration.reach(parts).astype(np.float32)
+        return judged
+
+
+def _between(few: Floats, ts: Floats, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values (path, few) at all times, linearly."""
+    if len(few) == len(ts):
+        return values
+    right = np.searchsorted(few, ts).clip(1, len(few) - 1)
+    share = (ts - few[right - 1]) / (few[right] - few[right - 1])
+    return (values[:, right - 1] * (1 - share) + values[:, right] * share).astype(np.float32)
+
+
+def judge_trajectories(trust: Trust | None, stored: dict[str, Any]) -> dict[str, Any]:
+    """Trajectories with `ood` and `radius`, where there is a calibration."""
+    if trust is None:
+        return stored
+    return {**stored, **trust.along(np.asarray(stored["t"], dtype=float), np.asarray(stored["latent"], dtype=float))}

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+
+from scnode.nn import MLPField
+from scnode.tl._left_out import Population, forecasts, held_out_ratio, regions, velocity_of
+from scnode.tl._path_parts import Ground, mean_so_far, path_parts, shared
+from scnode.tl._refit import refit
+
+RNG = np.random.default_rng
+
+
+@pytest.fixture(scope="module")
+def line():
+    """300 cells on a line that move along it at speed 2."""
+    rng = RNG(0)
+    clock = rng.uniform(0, 1, 300)
+    smooth = np.stack([2 * clock, np.zeros(300), np.zeros(300)], axis=1)
+    latent = smooth + rng.normal(0, 0.05, (300, 3))
+    return latent, smooth, clock, np.tile([2.0, 0, 0], (300, 1))
+
+
+@pytest.fixture(scope="module")
+def field(line):
+    return refit(MLPField(3, n_members=2), line[0], line[3], rng=RNG(1))
+
+
+def test_a_refit_learns_what_it_is_shown_and_starts_from_nothing(line, field):
+    latent, _, clock, velocity = line
+    np.testing.assert_allclose(velocity_of(field, latent).mean(0), velocity[0], atol=0.2)
+    start = MLPField(3, n_members=5)
+    before = [p.clone() for p in start.parameters()]
+    seen = clock < 0.5
+    half = refit(start, latent[seen], velocity[seen] * np.where(seen, 1, 0)[seen, None], rng=RNG(1))
+    assert half.n_members == 2
+    assert all((a == b).all() for a, b in zip(before, start.parameters(), strict=True))
+    missed = np.linalg.norm(velocity_of(half, latent) - velocity, axis=1)
+    assert missed[clock > 0.8].mean() > 2 * missed[seen].mean()
+
+
+def test_paths_move_to_the_cells_of_their_time(line):
+    latent, smooth, clock, _ = line
+    ts = np.linspace(0, 0.5, 6)
+    late = np.stack([0.2 + ts, 0.1 + 0 * ts, 0 * ts], axis=-1)[None]
+    found = Population(latent, smooth, clock, cyclic=False).snap(np.array([0.1]), ts, late)
+    np.testing.assert_allclose(found[0, :, 0], 2 * (0.1 + ts), atol=0.1)
+    np.testing.assert_allclose(found[0, :, 1:], 0, atol=1e-9)
+    gone = Population(latent, smooth, clock, cyclic=False).snap(np.array([0.9]), ts, late)
+    np.testing.assert_array_equal(gone[0, 3:], late[0, 3:])
+
+
+def test_a_phase_closes(line):
+    latent, smooth, clock, _ = line
+    ts = np.array([0.0, 0.2])
+    path = np.array([[[1.7, 0, 0], [0.1, 0, 0]]])
+    found = Population(latent, smooth, clock, cyclic=True).snap(np.array([0.9]), ts, path)
+    np.testing.assert_allclose(found[0, :, 0], [1.8, 0.2], atol=0.15)
+
+
+def test_steps_meet_the_days(line):
+    latent, smooth, clock, _ = line
+    even = Population(latent, smooth, clock, cyclic=False).steps()
+    assert len(even) == 17
+    days = np.array([0.0, 0.1, 1.0])[np.arange(300) % 3]
+    met = Population(latent, smooth, days, cyclic=False).steps()
+    assert {0.0, 0.1, 0.9, 1.0} <= set(met.round(3))
+    assert (np.diff(met) > 0).all()
+
+
+def test_forecasts_from_what_was_left_out_are_worse(line, field):
+    latent, smooth, clock, velocity = line
+    ground = Ground(latent, np.full(300, 0.08), np.full(300, 0.1))
+    population = Population(latent, smooth, clock, cyclic=False)
+    out = [clock > 0.7, (clock > 0.3) & (clock < 0.6)]
+    example = forecasts(field, ground, population, velocity, out, rng=RNG(0))
+    assert len(example.error) == len(example.inside) == len(example.fold) == len(example.parts["ftle"])
+    assert set(example.fold) == {0, 1}
+    assert example.inside.any()
+    assert not example.inside.all()
+    assert np.isfinite(example.error).all()
+    assert example.error[~example.inside].mean() > example.error[example.inside].mean()
+
+
+def test_residuals_at_unseen_cells_are_larger_where_a_field_learns_by_heart(line):
+    latent, _, _, velocity = line
+    noisy = velocity + RNG(2).normal(0, 1, velocity.shape)
+    learnt = held_out_ratio(MLPField(3), latent, noisy, RNG(0))
+    assert learnt > 1.2
+    rng = RNG(0)
+    many = rng.normal(size=(2000, 3))
+    assert 1 <= held_out_ratio(MLPField(3), many, many + rng.normal(size=many.shape), rng) < 1.2
+
+
+def test_regions_part_the_cells(line):
+    parts = regions(line[1], RNG(0))
+    np.testing.assert_array_equal(np.sum(parts, axis=0), 1)
+    assert max(np.ptp(line[2][part]) for part in parts) < 0.4
+
+
+def test_neighbours_share_the_signal_and_not_the_noise(line):
+    latent, smooth, _, _ = line
+    before, after = (np.linalg.norm(x - smooth, axis=1)[20:-20].mean() for x in (latent, shared(latent, latent)))
+    assert after < before
+
+
+def test_parts_are_those_of_known_ways(field, line):
+    latent = line[0]
+    ground = Ground(latent, np.full(300, 0.1), np.zeros(300))
+    ts = np.array([0.0, 0.1, 0.3])
+    paths = np.repeat(np.array([latent[0], latent[0] + [0, 5.0, 0]])[:, None], 3, axis=1)
+    parts = path_parts(field, ground, ts, paths)
+    assert parts["distance"][0].max() < 1.5
+    assert parts["distance"][1].min() > 10
+    # Without a field error the bound is the start's own, stretched.
+    np.testing.assert_allclose(parts["error_bound"][:, 0], 0.1 / ground.spread, rtol=1e-5)
+    assert {values.shape for values in parts.values()} == {(2, 3)}
+    np.testing.assert_allclose(mean_so_far(ts, np.array([[1.0, 1.0, 3.0]])), [[1.0, 1.0, (0.1 + 0.4) / 0.3]])
