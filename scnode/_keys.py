@@ -47,6 +47,7 @@ class Keys:
         """`obs`: root mean square of the diffusion."""
         return f"{self.run}_diffusion"
 
+    @property
     def evidence(self) -> str:
         """`obsm`: latent velocity that the evidence gives (cells, latent)."""
         return f"{self.run}_evidence"
