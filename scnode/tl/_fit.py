@@ -101,7 +101,7 @@ def fit(
         Kind of field, a key of :data:`scnode.nn.FIELDS`, or a :class:`scnode.nn.Field` to start from, whose own
         ensemble then counts.
     genes
-        Of ``field="rna"``; by default up to 200 whose counts follow its kinetics best.
+        Of ``field="rna"``; by default up to 150 whose counts follow its kinetics best.
     noise
         Not available in this version; True is an error.
     n_members
