@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from scnode.tl._gather import Gathered
     from scnode.tl._space import FitSpace
 
+# Of a walk; rates of splicing act within one step, and make more of them dear.
+_STEPS = 3
+
 
 def check_field(field: str | Field) -> None:
     """Refuse what is no kind of field."""
@@ -81,7 +84,9 @@ def train_field(
     from scnode.train import Examples, fit_field
 
     target, near = gathered.target, space.evidence.neighbors.first(30)
-    index, times = draw_paths(space.latent, target.velocity, near, n_steps=3, rng=rng)
+    index, times = draw_paths(
+        space.latent, target.velocity, near, n_steps=_STEPS if space.kinetics is None else 1, rng=rng
+    )
     smooth = near.mean(space.latent)
     # A walker that could not go on stays, and a solver's clock must not: the extra time is negligible.
     steps = np.maximum(np.diff(times, axis=1), 1e-4)
