@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 500
 _LEAST_SHARED = 20
-_MOST_GENES = 200
+_MOST_GENES = 150
 _LEAST_AGREEMENT = 0.2
 _EXTREME = 0.95
 # Genes whose rates differ more than this make a field stiff, and their introns are caught at rates of their own.
@@ -106,7 +106,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def kinetic_genes(abundance: Abundance, along: sp.csr_matrix) -> np.ndarray:
-    """Columns of the genes that follow the kinetics best, by agreement, in the order of the genes; at most 200.
+    """Columns of the genes that follow the kinetics best, by agreement, in the order of the genes; at most 150.
 
     Candidates have both kinds of molecules in 20 cells, and rates within a factor of 30 of each other.
     """

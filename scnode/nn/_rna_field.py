@@ -180,13 +180,14 @@ class RNAField(Field):
 
     def _scaled_read(self, s: Tensor) -> Tensor:
         """What the networks see: the nearest spliced state within reach, centred and scaled."""
-        within = s if self.reach == math.inf else self._within(self._padded(s))[..., self.n_genes :]
-        return (within - self.center[self.n_genes :]) / self.scale
+        offset = s - self.center[self.n_genes :]
+        if self.reach < math.inf:
+            distance = torch.linalg.vector_norm(offset, dim=-1, keepdim=True)
+            offset = offset * (self.reach / distance.clamp_min(self.reach))
+        return offset / self.scale
 
     def _read_jacobian(self, s: Tensor) -> Tensor:
+        # With unspliced abundances at their centre, which then count for no distance.
+        padded = torch.cat((self.center[: self.n_genes].expand_as(s), s), -1)
         same = torch.eye(self.n_latent, dtype=s.dtype, device=s.device)
-        return self._within_jacobian(self._padded(s), same)[:, self.n_genes :, self.n_genes :]
-
-    def _padded(self, s: Tensor) -> Tensor:
-        """With unspliced abundances at their centre, so that they count for no distance."""
-        return torch.cat((self.center[: self.n_genes].expand_as(s), s), -1)
+        return self._within_jacobian(padded, same)[:, self.n_genes :, self.n_genes :]

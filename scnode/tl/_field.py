@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 MLP = "mlp"
 
+# Of a walk; rates of splicing act within one step, and make more of them dear.
+_STEPS = 3
+
 
 def check_field(
     field: str | Field,
@@ -166,7 +169,9 @@ def train_field(
             "Leave time_dependent= out, or pass time_key= with days."
         )
     target, near = gathered.target, space.evidence.neighbors.first(30)
-    index, times = draw_paths(space.latent, target.velocity, near, n_steps=3, rng=rng)
+    index, times = draw_paths(
+        space.latent, target.velocity, near, n_steps=_STEPS if space.kinetics is None else 1, rng=rng
+    )
     smooth = near.mean(space.latent)
     # A walker that could not go on stays, and a solver's clock must not: the extra time is negligible.
     steps = np.maximum(np.diff(times, axis=1), 1e-4)

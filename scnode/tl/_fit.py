@@ -113,7 +113,7 @@ def fit(
         Kind of field, a key of :data:`scnode.nn.FIELDS`, or a :class:`scnode.nn.Field` to start from, whose own
         ensemble then counts. With `control_key` the default is ``"controlled"``.
     genes
-        Of ``field="rna"``; by default up to 200 whose counts follow its kinetics best.
+        Of ``field="rna"``; by default up to 150 whose counts follow its kinetics best.
     time_dependent
         Fit :math:`\dot z = f_\theta(t, z)`, whose time is the clock of the cells; where `time_key` sets it, evidence is
         averaged over cells of one time alone. Not for a clock that is a phase.

@@ -17,7 +17,7 @@ from scnode.train._losses import LossTerms, path_loss, regression_loss, snapshot
 
 Batch = dict[str, Tensor]
 
-_MOST_SOLVED = 1 << 17
+_MOST_SOLVED = 1 << 16
 """Numbers in the states of all members that one batch solves for; of a high-dimensional space, fewer cells."""
 
 
