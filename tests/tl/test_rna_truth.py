@@ -45,8 +45,10 @@ def test_transcription_follows_the_true_one(simulated, moving):
     network = build_network(simulated.n_vars, np.random.default_rng(104))
     np.testing.assert_array_equal(network.beta, simulated.var["beta"])
     true = network.rates(simulated.layers["true_spliced"].astype(float))[:, moving]
+    # Of a gene that is made at one rate in every cell there is no course to follow.
+    varies = true.std(0) > 1e-6 * true.mean(0)
     found = simulated.layers["scnode_alpha"][:, moving]
-    together = [np.corrcoef(a, b)[0, 1] for a, b in zip(found.T, true.T, strict=True)]
+    together = [np.corrcoef(a, b)[0, 1] for a, b in zip(found.T[varies], true.T[varies], strict=True)]
     assert np.median(together) > 0.9
 
 
