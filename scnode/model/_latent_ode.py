@@ -13,6 +13,7 @@ from scnode._errors import ScnodeError
 from scnode._validation import near
 from scnode.model._record import read_record, write_record
 from scnode.nn import Field, side_by_side
+from scnode.train._losses import MOST_IMPLICIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -107,7 +108,8 @@ class LatentODE(nn.Module):
     ) -> Tensor:
         """Trajectories (start, sample, time, latent): one of the ensemble mean, or one of each member.
 
-        With `hold`, the starts are confined to its constraint and the flow stays on it.
+        Of many members with long states the default solver is dopri5, as a Jacobian of all of them would cost more than
+        its small steps. With `hold`, the starts are confined to its constraint and the flow stays on it.
         """
         field: VectorField = self.field if members else self.field.mean
         n_samples = self.field.n_members if members else 1
@@ -115,6 +117,8 @@ class LatentODE(nn.Module):
             options = {"jacobian": self.field.jacobian} | options
         if hold is not None:
             start, field = hold.confine(start), hold.wrap(field)
+        if n_samples * self.n_latent > MOST_IMPLICIT:
+            options = {"solver": "dopri5"} | options
         if members:
             start, field = start.repeat(1, n_samples), side_by_side(field, n_samples)
         ys = ode.solve(field, start, ts, **options).ys

@@ -46,7 +46,8 @@ def test_transcription_follows_the_true_one(simulated, moving):
     np.testing.assert_array_equal(network.beta, simulated.var["beta"])
     true = network.rates(simulated.layers["true_spliced"].astype(float))[:, moving]
     found = simulated.layers["scnode_alpha"][:, moving]
-    together = [np.corrcoef(a, b)[0, 1] for a, b in zip(found.T, true.T, strict=True)]
+    regulated = true.std(0) > 1e-6 * true.mean(0)
+    together = [np.corrcoef(a, b)[0, 1] for a, b in zip(found.T[regulated], true.T[regulated], strict=True)]
     assert np.median(together) > 0.9
 
 
