@@ -108,8 +108,8 @@ class LatentODE(nn.Module):
     ) -> Tensor:
         """Trajectories (start, sample, time, latent): one of the ensemble mean, or one of each member.
 
-        Of many members with long states the default solver is dopri5, as a Jacobian of all of them would cost more than
-        its small steps. With `hold`, the starts are confined to its constraint and the flow stays on it.
+        Where states are long, those of all members together, the default solver is dopri5: Jacobians would cost more
+        than its small steps. With `hold`, the starts are confined to its constraint and the flow stays on it.
         """
         field: VectorField = self.field if members else self.field.mean
         n_samples = self.field.n_members if members else 1
