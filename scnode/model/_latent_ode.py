@@ -14,6 +14,7 @@ from scnode._validation import near
 from scnode.data import Controls
 from scnode.model._record import read_record, write_record
 from scnode.nn import ControlledField, Field, side_by_side
+from scnode.train._losses import MOST_IMPLICIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -163,12 +164,15 @@ class LatentODE(nn.Module):
         """Trajectories (start, sample, time, latent): one of the ensemble mean, or one of each member.
 
         Times (time,) or (start, time) are those of the clock where the field depends on it, and else count from
-        anywhere. With `hold`, the starts are confined to its constraint and the flow stays on it. A `control` that
-        jumps is solved piece by piece.
+        anywhere. Where states are long, those of all members together, the default solver is dopri5: Jacobians would
+        cost more than its small steps. With `hold`, the starts are confined to its constraint and the flow stays on
+        it. A `control` that jumps is solved piece by piece.
         """
         n_samples = self.field.n_members if members else 1
         if hold is not None:
             start = hold.confine(start)
+        if n_samples * self.n_latent > MOST_IMPLICIT:
+            options = {"solver": "dopri5"} | options
         if members:
             start = start.repeat(1, n_samples)
 

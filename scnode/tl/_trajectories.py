@@ -114,7 +114,7 @@ def trajectories(
             paths = model.sample(states, ts, n_samples=n_samples, generator=generator, **stochastic)
         else:
             own = own_times(model, cell_clock(adata, model, keys)[rows], ts)
-            options: dict[str, Any] = {"solver": solver or "auto", "control": under}
+            options: dict[str, Any] = {"control": under} | ({} if solver is None else {"solver": solver})
             paths = model.flow(states, own, members=n_samples > 1, **options)[:, :n_samples]
     stored = {"t": ts.numpy(), "latent": paths.numpy(), "start": adata.obs_names[rows].to_numpy().astype(str)}
     stored = judge_trajectories(Trust.stored(adata, keys, model), stored)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SURROUNDINGS = 0.1
 _STEPS = 16
 # Coordinates of all members together beyond which a Jacobian costs more than the small steps of an explicit method.
-_MOST_IMPLICIT = 512
+MOST_IMPLICIT = 256
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def path_loss(field: Field, times: Tensor, states: Tensor, weight: Tensor, *, so
         Passed to :func:`scnode.ode.solve`; of long states ``solver="auto"`` takes dopri5 alone.
     """
     m = len(weight)
-    if m * states.shape[2] > _MOST_IMPLICIT and solve_options.get("solver", "auto") == "auto":
+    if m * states.shape[2] > MOST_IMPLICIT and solve_options.get("solver", "auto") == "auto":
         solve_options = solve_options | {"solver": "dopri5"}
     ys = ode.solve(side_by_side(field, m), states[:, 0].repeat(1, m), times, **solve_options).ys
     paths = ys.unflatten(2, (m, -1)).movedim(2, 0)

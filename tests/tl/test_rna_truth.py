@@ -77,3 +77,7 @@ def test_pancreas_flows_from_ductal_to_endocrine():
         i, j = np.array(pairs).T
         _, low, _ = bootstrap_mean(cosine(latent[j] - latent[i], adata.obsm["velocity_scnode"][i]))
         assert low > 0, (here, there)
+    scnode.tl.trajectories(adata, start={"clusters": ["Ductal"]}, t=2.0, n_steps=2)
+    ends = adata.uns["scnode"]["trajectories"]["latent"][:, 0, -1]
+    nearest = ((ends[:, None] - latent) ** 2).sum(-1).argmin(1)
+    assert np.isin(groups[nearest], ["Pre-endocrine", "Alpha", "Beta", "Delta", "Epsilon"]).mean() > 0.7

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from scnode import metrics
-from scnode.nn import MLPField
+from scnode.nn import MLPField, RNAField
 from scnode.train._losses import LossTerms, energy_distance, path_loss, regression_loss, snapshot_loss
 
 
@@ -170,3 +170,15 @@ def test_paths_without_length_have_a_finite_loss():
     loss.backward()
     assert loss > 0
     assert all(torch.isfinite(p.grad).all() for p in field.parameters())
+
+
+def test_long_states_are_solved_by_explicit_steps():
+    """As by dopri5 asked for, and with no step of an implicit method."""
+    field = RNAField(300, hidden=(4,), n_members=2, generator=torch.Generator().manual_seed(0))
+    field.set_rates(beta=torch.full((150,), 40.0), gamma=torch.full((150,), 9.0), level=torch.ones(150))
+    states = torch.rand(3, 2, 300, generator=torch.Generator().manual_seed(1))
+    times = torch.tensor([[0.0, 0.5]]).expand(3, -1)
+    auto, asked = (
+        path_loss(field, times, states, torch.ones(2, 3), solve_options={"solver": name}) for name in ("auto", "dopri5")
+    )
+    assert torch.equal(auto, asked)
