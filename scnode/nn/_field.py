@@ -11,6 +11,8 @@ from torch import nn
 from scnode._errors import ScnodeError
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Tensor
 
     from scnode._typing import VectorField
@@ -64,6 +66,12 @@ class Field(nn.Module):
     def sizes(self) -> dict[str, Any]:
         """What rebuilds the field, without weights, beside its dimension and the size of its ensemble."""
         return {}
+
+    def fresh(self, *, n_members: int, generator: torch.Generator) -> Self:
+        """An untrained field of the same kind and sizes."""
+        # The weights are the kind's, and so is what they are drawn from.
+        drawn: dict[str, Any] = {"generator": generator, **self.sizes}
+        return type(self)(self.n_latent, n_members=n_members, **drawn)
 
     def scaled(self, t: Tensor, z: Tensor) -> Tensor:
         """Scaled velocity of every member at its own scaled states, (member, cell, latent) or one member's."""

@@ -152,6 +152,11 @@ class StoichiometricField(Field):
             "non_negative": self.non_negative,
         }
 
+    def fresh(self, *, n_members: int, generator: torch.Generator) -> Self:
+        """An untrained field of the same reactions."""
+        sizes = {name: value for name, value in self.sizes.items() if name != "n_reactions"}
+        return type(self)(self.S, n_members=n_members, generator=generator, **sizes)
+
     @property
     def conserved(self) -> Tensor:
         r"""Basis of the :math:`w` with :math:`w^\top S = 0`, shape (quantity, species).

@@ -25,14 +25,12 @@ def refit(field: Field, latent: Floats, velocity: Floats, *, rng: np.random.Gene
     import torch
 
     from scnode.data import surroundings
-    from scnode.nn import FIELDS
     from scnode.train import Examples, fit_field
 
     rows = rng.permutation(len(latent))[:_MAX_CELLS]
     latent, velocity = latent[rows], velocity[rows]
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    n_members = min(field.n_members, _MAX_MEMBERS)
-    fresh = FIELDS[field.name](field.n_latent, n_members=n_members, generator=generator, **field.sizes)
+    fresh = field.fresh(n_members=min(field.n_members, _MAX_MEMBERS), generator=generator)
     outside, back = surroundings(latent, velocity, rng=rng)
     examples = Examples(
         latent=latent,

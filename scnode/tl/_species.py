@@ -54,9 +54,8 @@ def same_reactions(field: Field, rng: np.random.Generator) -> dict[str, Field]:
 
     if not isinstance(field, StoichiometricField):
         return {}
-    sizes = {name: value for name, value in field.sizes.items() if name != "n_reactions"}
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    return {"field": StoichiometricField(field.S, n_members=field.n_members, generator=generator, **sizes)}
+    return {"field": field.fresh(n_members=field.n_members, generator=generator)}
 
 
 def report_conserved(model: LatentODE, states: Tensor) -> dict[str, Any]:

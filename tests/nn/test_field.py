@@ -96,3 +96,13 @@ def test_sizes_are_at_least_one(sizes):
 
 def test_kinds_are_known_by_their_names():
     assert all(getattr(kind, "__self__", kind).name == name for name, kind in nn.FIELDS.items())
+
+
+def test_a_fresh_field_is_of_the_same_kind_and_sizes():
+    field = nn.MLPField(3, hidden=(7,), n_members=2, activation="tanh", time_dependent=True)
+    fresh = field.fresh(n_members=1, generator=torch.Generator().manual_seed(0))
+    known = nn.MLPField(
+        3, hidden=(7,), activation="tanh", time_dependent=True, generator=torch.Generator().manual_seed(0)
+    )
+    assert (type(fresh), fresh.sizes, fresh.n_members) == (nn.MLPField, field.sizes, 1)
+    assert all(torch.equal(a, b) for a, b in zip(fresh.weights, known.weights, strict=True))

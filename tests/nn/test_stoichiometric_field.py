@@ -192,3 +192,13 @@ def test_the_record_brings_everything_back():
 def test_bad_input_is_told(S, options, message):
     with pytest.raises(ScnodeError, match=message):
         nn.StoichiometricField(S, **options)
+
+
+def test_a_fresh_one_has_the_same_reactions_and_weights_of_its_own():
+    field = reactions(torch.float32, n_members=3)
+    fresh = field.fresh(n_members=2, generator=torch.Generator().manual_seed(5))
+    torch.testing.assert_close(fresh.S, field.S)
+    assert (fresh.species, fresh.reactions, fresh.n_members) == (field.species, field.reactions, 2)
+    assert not torch.equal(fresh.weights[0][0], field.weights[0][0])
+    moved = fresh.members(torch.zeros(()), starts(torch.float32))
+    torch.testing.assert_close(moved @ field.conserved.T.to(moved), torch.zeros(2, 6, len(field.conserved)))
