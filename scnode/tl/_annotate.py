@@ -55,24 +55,20 @@ def annotate(
         )
     agreement = _agreement(gathered, velocity.numpy(), seen)
     figures, conserved = model.field.report(t, states), report_conserved(model, states)
+    noise = describe_noise(model, states, velocity, snapshots)
     adata.obsm[keys.latent] = states.numpy()
     adata.obsm[keys.velocity] = velocity.numpy()
     adata.obsm[keys.evidence] = _evidence(gathered, seen)
     adata.obs[keys.time] = clock
     adata.obs[keys.velocity_sd] = sd.numpy()
-    noise = describe_noise(model, states, velocity, snapshots)
+    # What only some fits write must not stay from an earlier one: it would be taken for this one's.
+    for key in {keys.diffusion, keys.potential, keys.ood, keys.error_bound} & set(adata.obs):
+        del adata.obs[key]
     if noise is not None:
         adata.obs[keys.diffusion] = noise.pop("diffusion")
-    elif keys.diffusion in adata.obs:
-        # It was an earlier fit's.
-        del adata.obs[keys.diffusion]
     _write_potential(adata, keys, model, states, t)
     for source in gathered.sources:
         adata.obs[keys.agreement(source.name)] = agreement[f"{source.name}|fit"]
-    # A score of another field would be taken for one of this.
-    for key in (keys.ood, keys.error_bound):
-        if key in adata.obs:
-            del adata.obs[key]
     if space.kinetics is not None:
         write_kinetics(adata, keys, model)
     adata.uns[keys.uns] = {
@@ -105,7 +101,7 @@ def _control(model: LatentODE) -> dict[str, Any]:
 
 
 def _write_potential(adata: AnnData, keys: Keys, model: LatentODE, states: Tensor, t: Tensor) -> None:
-    """Potential of every cell above the lowest; that of an earlier fit does not stay beside another field."""
+    """Potential of every cell above the lowest, where the field has one."""
     import torch
 
     from scnode.nn import GradientField
@@ -114,8 +110,6 @@ def _write_potential(adata: AnnData, keys: Keys, model: LatentODE, states: Tenso
         with torch.no_grad():
             heights = model.field.potential(states, t=t)
         adata.obs[keys.potential] = (heights - heights.min()).numpy()
-    elif keys.potential in adata.obs:
-        del adata.obs[keys.potential]
 
 
 def _all_states(

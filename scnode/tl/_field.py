@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from scnode.tl._space import FitSpace
     from scnode.train import Course
 
-MLP = "mlp"
-
 # Of a walk; rates of splicing act within one step, and make more of them dear.
 _STEPS = 3
 
@@ -76,7 +74,7 @@ def _check_time(field: str | Field, control_key: str | Sequence[str] | None) -> 
 
 def _with_input(field: str | Field, control_key: str | Sequence[str] | None) -> str | Field:
     """The field, which takes an input exactly where there is one."""
-    from scnode.nn import ControlledField
+    from scnode.nn import ControlledField, MLPField
 
     if control_key is None:
         if field == ControlledField.name or isinstance(field, ControlledField):
@@ -84,8 +82,8 @@ def _with_input(field: str | Field, control_key: str | Sequence[str] | None) -> 
                 "field='controlled' needs an input. Pass control_key= with the obs column of a dose or drug."
             )
         return field
-    if field in (MLP, ControlledField.name) or isinstance(field, ControlledField):
-        return ControlledField.name if field == MLP else field
+    if field in (MLPField.name, ControlledField.name) or isinstance(field, ControlledField):
+        return ControlledField.name if field == MLPField.name else field
     name = field if isinstance(field, str) else field.name
     raise ScnodeError(f"field={name!r} takes no input, and control_key={control_key!r}. Leave field= out.")
 

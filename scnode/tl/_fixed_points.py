@@ -9,10 +9,10 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
-from scnode._validation import near
 from scnode.data import Support
 from scnode.model import stored_model
 from scnode.tl._control import chosen_control
+from scnode.tl._outcomes import labels_of
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +84,8 @@ def fixed_points(
     """
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
-    groups = _groups(adata, keys, groupby)
+    column = groupby or adata.uns[keys.uns].get("fate", {}).get("groupby")
+    groups = np.full(adata.n_obs, "") if column is None else labels_of(adata, column)
     if model.field.time_dependent:
         raise ScnodeError(
             "A field that depends on time stands still nowhere for good. Fit without time_dependent=True."
@@ -98,16 +99,6 @@ def fixed_points(
     result = adata.copy() if copy else adata
     result.uns[keys.uns] = {**result.uns[keys.uns], "fixed_points": record}
     return result if copy else None
-
-
-def _groups(adata: AnnData, keys: Keys, groupby: str | None) -> np.ndarray:
-    key = groupby or adata.uns[keys.uns].get("fate", {}).get("groupby")
-    if key is None:
-        return np.full(adata.n_obs, "")
-    if key not in adata.obs:
-        raise ScnodeError(f"adata.obs[{key!r}] not found. {near(key, adata.obs.columns)} Pass groupby=.")
-    column = adata.obs[key]
-    return np.where(column.isna(), "", column.astype(str)).astype(str)
 
 
 def _field(adata: AnnData, model: LatentODE, control: Mapping[str, float | str] | None) -> Field:

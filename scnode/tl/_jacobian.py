@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,19 +62,10 @@ def jacobian(
     ScnodeError
         No fitted model, genes without a decoder, only one side named, or a gene that the model does not have.
     """
-    import torch
-
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
     columns = _columns(model, effectors, regulators)
-    latent = np.asarray(adata.obsm[keys.latent], dtype=np.float32)
-    clock, own = cell_clock(adata, model, keys), own_control(adata, model)
-    parts = []
-    for rows in np.array_split(np.arange(len(latent)), 1 + latent.size * model.n_latent // _CHUNK):
-        states, field = torch.from_numpy(latent[rows]), model.under(None if own is None else own[rows])
-        with torch.no_grad():
-            matrices = field.jacobian(clock[rows], states)
-        parts.append(_measures(model, states, matrices, *columns))
+    parts = [_measures(model, *chunk, *columns) for chunk in cell_jacobians(adata, model, keys)]
     divergence, norm, eigenvalues, genes = (np.concatenate(p) for p in zip(*parts, strict=True))
     result = adata.copy() if copy else adata
     result.obs[keys.divergence] = divergence
@@ -84,6 +75,18 @@ def jacobian(
         stored = {"regulators": list(regulators), "effectors": list(effectors), "values": genes}
         result.uns[keys.uns] = {**result.uns[keys.uns], "jacobian": stored}
     return result if copy else None
+
+
+def cell_jacobians(adata: AnnData, model: LatentODE, keys: Keys) -> Iterator[tuple[Tensor, Tensor]]:
+    """States (cell, latent) and Jacobians there, each under its own input and at its clock, in chunks of cells."""
+    import torch
+
+    latent = np.asarray(adata.obsm[keys.latent], dtype=np.float32)
+    clock, own = cell_clock(adata, model, keys), own_control(adata, model)
+    for rows in np.array_split(np.arange(len(latent)), 1 + latent.size * model.n_latent // _CHUNK):
+        states, field = torch.from_numpy(latent[rows]), model.under(None if own is None else own[rows])
+        with torch.no_grad():
+            yield states, field.jacobian(clock[rows], states)
 
 
 def _columns(

@@ -35,10 +35,7 @@ def terminal_groups(adata: AnnData, keys: Keys, groupby: str | None, groups: Seq
 
 def named_groups(adata: AnnData, groupby: str, groups: Sequence[str] | None) -> np.ndarray:
     """Group of each cell where it is one of `groups`, of any by default; empty elsewhere and where it is missing."""
-    if groupby not in adata.obs:
-        raise ScnodeError(f"adata.obs[{groupby!r}] not found. {near(groupby, adata.obs.columns)} Pass groupby=.")
-    column = adata.obs[groupby]
-    labels = np.where(column.isna(), "", column.astype(str)).astype(str)
+    labels = labels_of(adata, groupby)
     present = sorted(set(labels) - {""})
     if isinstance(groups, str):
         raise ScnodeError(f"groups={groups!r} is one name. Pass a list: groups=[{groups!r}].")
@@ -49,6 +46,14 @@ def named_groups(adata: AnnData, groupby: str, groups: Sequence[str] | None) -> 
     if not wanted:
         raise ScnodeError(f"adata.obs[{groupby!r}] names no terminal group. Pass groups=.")
     return np.where(np.isin(labels, wanted), labels, "")
+
+
+def labels_of(adata: AnnData, groupby: str) -> np.ndarray:
+    """Group of each cell, empty where it is missing."""
+    if groupby not in adata.obs:
+        raise ScnodeError(f"adata.obs[{groupby!r}] not found. {near(groupby, adata.obs.columns)} Pass groupby=.")
+    column = adata.obs[groupby]
+    return np.where(column.isna(), "", column.astype(str)).astype(str)
 
 
 def group_shares(latent: np.ndarray, terminal: np.ndarray, states: np.ndarray) -> np.ndarray:

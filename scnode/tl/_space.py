@@ -90,13 +90,9 @@ def build_space(
 
 def within_times(space: FitSpace, snapshots: Snapshots) -> FitSpace:
     """The same with neighbours of one time each: cells of other times say nothing of a field that depends on it."""
-    rows, latent = snapshots.rows, space.latent
-    k = min(space.evidence.neighbors.index.shape[1], *(len(own) for own in rows))
-    index, distance = np.empty((len(latent), k), dtype=np.int64), np.empty((len(latent), k))
-    for own in rows:
-        near = Neighbors.of(latent[own], k=k)
-        index[own], distance[own] = own[near.index], near.distance
-    return replace(space, evidence=replace(space.evidence, neighbors=Neighbors(index, distance)))
+    k = min(space.evidence.neighbors.index.shape[1], *(len(own) for own in snapshots.rows))
+    near = Neighbors.among(space.latent, snapshots.number, k=k)
+    return replace(space, evidence=replace(space.evidence, neighbors=near))
 
 
 def _check_kinds(encoder: str, decoder: str | None, *, use_rep: str | None, batch_key: str | None) -> None:

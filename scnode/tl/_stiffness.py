@@ -11,19 +11,16 @@ from scnode._keys import DEFAULT, Keys
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._control import own_control
+from scnode.tl._jacobian import cell_jacobians
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pandas as pd
     from anndata import AnnData
     from torch import Tensor
 
     from scnode.model import LatentODE
-    from scnode.nn import Field
 
 _CHUNK = 4096
-_NUMBERS = 2**22
 _PILOTS = 256
 _GENES = 20
 
@@ -67,25 +64,15 @@ def stiffness(adata: AnnData, *, t: float = 1.0, key_added: str = DEFAULT, copy:
     ----------
     :cite:p:`HairerWanner1996`
     """
-    import torch
-
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
     if not (np.isfinite(t) and t > 0):
         raise ScnodeError(f"t={t} must be positive. Leave it out for the full range of the clock.")
-    latent = np.asarray(adata.obsm[keys.latent], dtype=np.float32)
-    own = own_control(adata, model)
-
-    def under(rows: np.ndarray) -> Field:
-        return model.under(None if own is None else own[rows])
-
-    clock = cell_clock(adata, model, keys)
-    record = _pilots(under, latent, own_times(model, clock, torch.tensor([0.0, float(t)])))
-    chunks = np.array_split(np.arange(len(latent)), 1 + latent.size * model.n_latent // _NUMBERS)
-    parts = [_time_scales(under(rows), latent[rows], clock[rows]) for rows in chunks]
+    record = _pilots(adata, model, keys, float(t))
+    parts = [_time_scales(matrices) for _, matrices in cell_jacobians(adata, model, keys)]
     fastest, slowest, fast, slow = (np.concatenate(p) for p in zip(*parts, strict=True))
     if model.encoder is not None:
-        record["modes"] = _modes(model, latent, fast, slow)
+        record["modes"] = _modes(model, np.asarray(adata.obsm[keys.latent]), fast, slow)
     result = adata.copy() if copy else adata
     result.obs[keys.stiffness] = slowest / fastest
     result.obs[keys.fast_time], result.obs[keys.slow_time] = fastest, slowest
@@ -93,19 +80,20 @@ def stiffness(adata: AnnData, *, t: float = 1.0, key_added: str = DEFAULT, copy:
     return result if copy else None
 
 
-def _pilots(under: Callable[[np.ndarray], Field], latent: np.ndarray, ts: Tensor) -> dict[str, Any]:
+def _pilots(adata: AnnData, model: LatentODE, keys: Keys, t: float) -> dict[str, Any]:
     """Verdict over trajectories of some cells, one at a time where each is under an input of its own."""
     import torch
 
     from scnode import ode
 
-    rows = np.linspace(0, len(latent) - 1, min(len(latent), _PILOTS)).astype(int)
-    together = [rows] if not hasattr(under(rows), "input") else rows[:, None]
+    rows = np.linspace(0, adata.n_obs - 1, min(adata.n_obs, _PILOTS)).astype(int)
+    states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
+    clock, own = cell_clock(adata, model, keys)[rows], own_control(adata, model)
     found = []
-    for some in together:
-        field, times = under(some), ts[torch.from_numpy(some)] if ts.ndim == 2 else ts
-        states = torch.from_numpy(latent[some])
-        found.append(ode.stiffness_ratio(field.mean, states, times, jacobian=field.jacobian))
+    for some in [slice(None)] if own is None else [slice(i, i + 1) for i in range(len(rows))]:
+        field = model.under(None if own is None else own[rows[some]])
+        ts = own_times(model, clock[some], torch.tensor([0.0, t]))
+        found.append(ode.stiffness_ratio(field.mean, states[some], ts, jacobian=field.jacobian))
     names = ("ratio", "spectral_radius", "radius_times_interval", "decay_times_interval", "n_conserved")
     record: dict[str, Any] = {
         name: float(torch.cat([getattr(each, name) for each in found]).double().median()) for name in names
@@ -113,17 +101,12 @@ def _pilots(under: Callable[[np.ndarray], Field], latent: np.ndarray, ts: Tensor
     stiff = float(torch.cat([each.stiff for each in found]).double().mean())
     # An explicit solver is held up by its stiffest trajectories, and `auto` takes each for itself.
     solver = "dopri5" if stiff == 0 else "rodas5p" if stiff == 1 else "auto"
-    return record | {"stiff": stiff, "solver": solver, "t": float((ts[..., 1] - ts[..., 0]).reshape(-1)[0])}
+    return record | {"stiff": stiff, "solver": solver, "t": t}
 
 
-def _time_scales(field: Field, latent: np.ndarray, t: Tensor) -> tuple[np.ndarray, ...]:
+def _time_scales(jacobians: Tensor) -> tuple[np.ndarray, ...]:
     """Fastest and slowest time scale of each cell, and the directions of both modes (cell, latent)."""
-    import torch
-
-    states = torch.from_numpy(latent)
-    with torch.no_grad():
-        matrices = field.jacobian(t, states).double().numpy()
-    values, vectors = np.linalg.eig(matrices)
+    values, vectors = np.linalg.eig(jacobians.double().numpy())
     rates = np.maximum(np.abs(values.real), np.finfo(np.float32).eps * np.abs(values).max(1, keepdims=True))
     rates = np.maximum(rates, np.finfo(np.float32).tiny)
     ends = [rates.argmax(1), rates.argmin(1)]
