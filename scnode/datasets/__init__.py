@@ -10,5 +10,4 @@ from ._stiff import stiff
 from ._true_diffusion import true_diffusion
 from ._true_velocity import true_velocity
 
-__all__ = ["bifurcation", "branching", "limit_cycle", "stiff", "true_diffusion", "true_velocity"]
-__all__ = ["bifurcation", "branching", "dose_response", "limit_cycle", "stiff", "true_velocity"]
+__all__ = ["bifurcation", "branching", "dose_response", "limit_cycle", "stiff", "true_diffusion", "true_velocity"]
