@@ -82,7 +82,17 @@ _IN_FULL = {
     "torch._C.Generator": "torch.Generator",
 }
 # Aliases of types, and private classes behind public ones, are named in signatures and have no page of their own.
-_UNLISTED = ("Controls", "Input", "Level", "Mode", "RandomState", "Start", "Table", "VectorField", "scnode.nn._curved.Curved")
+_UNLISTED = (
+    "Controls",
+    "Input",
+    "Level",
+    "Mode",
+    "RandomState",
+    "Start",
+    "Table",
+    "VectorField",
+    "scnode.nn._curved.Curved",
+)
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", rf"({'|'.join(['collections', 'enum', 'np', 'pd', 'scipy', *_NEIGHBOURS])})\..*"),

@@ -38,7 +38,7 @@ def annotate(
     params: dict[str, Any],
     history: list[dict[str, Any]],
 ) -> None:
-    """Place the cells that were held out, write states, velocities, clock, report and model, and say what was learned."""
+    """Place the cells that were held out, write everything with the model, and say what was learned."""
     import pandas as pd
     import torch
 

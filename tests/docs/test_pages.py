@@ -36,12 +36,9 @@ def test_every_page_can_be_reached():
 
 def messages():
     """Text of the package, its strings joined as Python joins them, with placeholders left out."""
-    texts = []
-    for path in (ROOT / "scnode").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                texts.append(node.value)
-    return "\n".join(texts)
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "scnode").rglob("*.py")]
+    constants = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return "\n".join(node.value for node in constants if isinstance(node.value, str))
 
 
 def test_troubleshooting_quotes_messages_that_exist():
@@ -59,6 +56,8 @@ def test_calls_in_the_text_are_of_names_that_exist(page):
 
 
 def test_files_are_small():
-    big = [p for p in (*DOCS.glob("_static/*"), *(ROOT / "scnode").rglob("*")) if p.is_file() and p.stat().st_size > 1e6]
+    big = [
+        p for p in (*DOCS.glob("_static/*"), *(ROOT / "scnode").rglob("*")) if p.is_file() and p.stat().st_size > 1e6
+    ]
     assert big == []
     assert (DOCS / "_static" / "landing.png").stat().st_size < 200_000
