@@ -91,18 +91,22 @@ def polynomial() -> plt.Figure:
 
 
 def stochastic() -> plt.Figure:
-    """Stochastic trajectories from near the saddle, beside the one of the drift."""
-    adata = two_wells()
-    fit(adata, noise=True)
-    near = np.argsort(np.linalg.norm(adata.obsm["X_plane"], axis=1))[:1]
-    start = list(adata.obs_names[near])
+    """Cells of a fork with the trajectory of the drift, and with draws from the same start."""
+    rng = np.random.default_rng(0)
+    time = rng.uniform(0, 1, 600)
+    side = np.where(rng.random(600) < 0.5, -1, 1)
+    states = np.stack([3 * time, 2 * side * np.maximum(time - 0.4, 0)], axis=1) + rng.normal(0, 0.06, (600, 2))
+    adata = cells(states, time=time)
+    fit(adata, pseudotime_key="time", noise=True)
     figure, axes = plt.subplots(1, 2, figsize=(8.6, 3), layout="constrained", sharey=True)
+    start = list(adata.obs_names[np.argsort(np.linalg.norm(states, axis=1))[:1]])
     for ax, noise, title in zip(axes, (False, True), ("the drift alone", "60 draws with noise"), strict=True):
-        scnode.tl.trajectories(adata, start=start, t=3.0, noise=noise, n_samples=60 if noise else 1)
-        stored = adata.uns["scnode"]["trajectories"]
-        ax.plot(stored["t"], stored["latent"][0, :, :, 0].T, color=BLUE, alpha=0.35 if noise else 1, linewidth=0.9)
-        ax.set(xlabel="time (clock)", title=title)
-    axes[0].set_ylabel("x, from near the saddle")
+        scnode.tl.trajectories(adata, start=start, noise=noise, n_samples=60 if noise else 1)
+        ax.plot(*states.T, ".", color="0.8", markersize=3)
+        for path in adata.uns["scnode"]["trajectories"]["latent"][0]:
+            ax.plot(*path.T, color=BLUE, alpha=0.3 if noise else 1, linewidth=0.8 if noise else 2)
+        ax.set(xlabel="x", title=title)
+    axes[0].set_ylabel("y")
     return figure
 
 
