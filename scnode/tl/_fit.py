@@ -158,7 +158,7 @@ def fit(
         ``obs["scnode_agreement_<source>"]`` the cosine of each source with the fitted velocity, and ``uns["scnode"]``
         with `params`, `history`, `report`, `model` and `version`. The report holds `evidence`, the `share` of each
         source in the mix, the `agreement` of each pair of sources (``"time|velocity"``) and of each with the fit
-        (``"time|fit"``) by cell, `notes` on sources and genes that contradict the rest, the `clock` (its `kind`,
+        (``"time|fit"``) by cell, `notes` on sources and genes that contradict the rest, the `summary` that is logged last, the `clock` (its `kind`,
         ``"path"`` or ``"cycle"``, and from velocities alone the shares of their flow that a `potential` and one
         `winding` beyond it explain, and the share of cells `turning` along), with `time_key` the `time_unit` (`key`,
         `unit`, `origin` and `span` of the clock, times `kept`), with `control_key` the `control` (`names` of the
