@@ -10,6 +10,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._random import random_source
 from scnode._settings import logger
 from scnode._typing import RandomState
 from scnode._validation import near
@@ -130,7 +131,7 @@ def evaluate(
     snapshots = read_snapshots(adata, time_key)
     days, times = snapshots.days, snapshots.kept
     held = _held_out(times, holdout, time_key)
-    source = np.random.default_rng(rng)
+    source = random_source(rng)
     options = _options(adata, keys, params, source)
     if max_cells < 2 or n_splits < 1:
         raise ScnodeError(

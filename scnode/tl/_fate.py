@@ -9,6 +9,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._random import random_source
 from scnode._typing import RandomState
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
@@ -104,7 +105,7 @@ def fate(
     labels = (terminal[:, None] == names).astype(float)
     own = own_control(adata, model)
     if t is None:
-        found = committor(latent, _velocities(model, latent, own), labels, rng=np.random.default_rng(rng))
+        found = committor(latent, _velocities(model, latent, own), labels, rng=random_source(rng))
     else:
         times = own_times(model, cell_clock(adata, model, keys), torch.tensor([0.0, float(t)]))
         found = _flowed(model, latent, terminal, labels, times, own)

@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._random import random_source
 from scnode._typing import RandomState
 from scnode._validation import check_cells
 from scnode.tl._control import arms_of, key_list
@@ -207,7 +206,7 @@ def fit(
     check_cells(adata)
     snapshots = _snapshots(adata, time_key, holdout, batch_key)
     controls = None if control_key is None else Controls.of(adata, control_key)
-    source = np.random.default_rng(rng)
+    source = random_source(rng)
     trainer_options = {"accelerator": accelerator, "devices": devices, **(trainer_kwargs or {})}
     epochs = max_epochs or _MAX_EPOCHS
     # Cells of times held out are not even looked at: everything is fitted to the others.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scnode._random import torch_generator
 from scnode.data import encode
 from scnode.tl._principal import loadings
 
@@ -54,7 +55,7 @@ def learn(
     counts = expression.counts(genes) if is_vae else None
     profiles = Profiles(matrix, expression.size, counts, code)
     extra = {"log_share": _log_share(counts, expression.size)} if is_vae else {}
-    generator = torch.Generator().manual_seed(int(training.rng.integers(2**62)))
+    generator = torch_generator(training.rng)
     encoder.start(**_components(matrix, n_latent, code), **extra, generator=generator)
     history = fit_encoder(
         encoder,

@@ -8,6 +8,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._random import random_source
 from scnode._settings import logger
 from scnode._typing import RandomState
 from scnode.model import stored_model
@@ -108,7 +109,7 @@ def ood(
     ----------
     :cite:p:`Shadden2005`, :cite:p:`Soderlind2006`, :cite:p:`Vovk2005`, :cite:p:`Angelopoulos2021`
     """
-    keys, source = Keys(key_added), np.random.default_rng(rng)
+    keys, source = Keys(key_added), random_source(rng)
     model = stored_model(adata, key_added)
     _check_kind(model)
     ahead = _checked(horizon)

@@ -9,6 +9,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._random import random_source, torch_generator
 from scnode._settings import logger
 from scnode._typing import RandomState
 from scnode._validation import near
@@ -109,7 +110,7 @@ def trajectories(
     under = chosen_control(adata, model, rows, control)
     with torch.no_grad():
         if noisy:
-            generator = torch.Generator().manual_seed(int(np.random.default_rng(rng).integers(2**62)))
+            generator = torch_generator(random_source(rng))
             stochastic: dict[str, Any] = {"solver": solver or "srk2", "step": length / _STEPS, "control": under}
             paths = model.sample(states, ts, n_samples=n_samples, generator=generator, **stochastic)
         else:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
+from scnode._random import torch_generator
 from scnode.train._fit import run_stage
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def fit_encoder(
     n = profiles.expression.shape[0]
     order = rng.permutation(n)
     held_out = max(1, n // 10)
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    generator = torch_generator(rng)
     data = ProfileData(profiles, encoder.n_latent, order[held_out:], order[:held_out], generator=generator)
     # Callbacks of the user's watch the field.
     options = {name: value for name, value in trainer_options.items() if name != "callbacks"}

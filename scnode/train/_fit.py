@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from scnode._errors import SolverError
+from scnode._random import torch_generator
 from scnode._settings import logger, settings
 from scnode.train._losses import SURROUNDINGS
 
@@ -111,7 +112,7 @@ def fit_field(
         reach=float(torch.linalg.vector_norm(taught - center, dim=1).max()),
     )
     prepared = field.prepare(*_taught(tensors, train))
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    generator = torch_generator(rng)
     data = CellData(tensors, train=train, validation=validation, batch_size=batch_size, generator=generator)
     stage = partial(
         _stage,
@@ -147,7 +148,7 @@ def fit_field(
             max_epochs=max(1, round(_NOISE * max_epochs)),
             solve_options=None if examples.snapshot is None else dict(solve_options),
             options=trainer_options,
-            generator=torch.Generator().manual_seed(int(rng.integers(2**62))),
+            generator=torch_generator(rng),
         )
     return history
 
