@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scnode.model import LatentODE
     from scnode.tl._gather import Gathered
     from scnode.tl._space import FitSpace
+    from scnode.train import Fitted
 
 
 def annotate(
@@ -34,7 +35,7 @@ def annotate(
     gathered: Gathered,
     snapshots: Snapshots | None,
     params: dict[str, Any],
-    history: list[dict[str, Any]],
+    fitted: Fitted,
 ) -> None:
     """Place the cells that were held out, and write states, velocities, clock, report and model."""
     import pandas as pd
@@ -73,12 +74,12 @@ def annotate(
         write_kinetics(adata, keys, model)
     adata.uns[keys.uns] = {
         "params": {k: dict(v) if isinstance(v, Mapping) else v for k, v in params.items() if v is not None},
-        "history": pd.DataFrame([*space.history, *history]),
+        "history": pd.DataFrame([*space.history, *fitted.history]),
         "report": {
             "evidence": [s.source for s in gathered.sources],
             "share": gathered.target.share,
             "agreement": agreement,
-            "notes": gathered.notes,
+            "notes": [*gathered.notes, *fitted.notes],
             "clock": gathered.clock_report,
             **({} if snapshots is None else {"time_unit": _time_unit(snapshots)}),
             **({} if noise is None else {"noise": noise}),

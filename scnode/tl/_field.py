@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scnode.nn import Field
     from scnode.tl._gather import Gathered
     from scnode.tl._space import FitSpace
-    from scnode.train import Course
+    from scnode.train import Course, Fitted
 
 # Of a walk; rates of splicing act within one step, and make more of them dear.
 _STEPS = 3
@@ -155,8 +155,8 @@ def train_field(
     *,
     rng: np.random.Generator,
     **options: Any,
-) -> list[dict[str, Any]]:
-    """Fit the model's field in place and return the history."""
+) -> Fitted:
+    """Fit the model's field in place."""
     from scnode.data import draw_paths
     from scnode.train import Examples, fit_field
 

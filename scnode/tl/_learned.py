@@ -13,6 +13,8 @@ from scnode.data import encode
 from scnode.tl._principal import loadings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import scipy.sparse as sp
     from torch import Tensor
 
@@ -29,6 +31,7 @@ class Training:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     max_epochs: int = 100
     trainer_options: Mapping[str, Any] = field(default_factory=dict)
+    resume: Path | None = None
 
 
 def learn(
@@ -63,6 +66,7 @@ def learn(
         max_epochs=training.max_epochs,
         trainer_options=training.trainer_options,
         rng=training.rng,
+        resume=training.resume,
     )
     encoder.double().standardise(torch.from_numpy(encode(encoder, matrix, batch=code)))
     return encoder, history

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scnode._random import torch_generator
-from scnode.train._fit import run_stage
+from scnode.train._stage import run_stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import scipy.sparse as sp
 
@@ -53,6 +54,7 @@ def fit_encoder(
     max_epochs: int,
     trainer_options: Mapping[str, Any],
     rng: np.random.Generator,
+    resume: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Fit in place, keep the best state on held-out cells, and return the history, one record per epoch."""
     from scnode.train._encoder_module import EncoderModule, ProfileData
@@ -66,7 +68,7 @@ def fit_encoder(
     options = {name: value for name, value in trainer_options.items() if name != "callbacks"}
     # Every output adds its noise to the gradient of what they share.
     lr = _LR * math.sqrt(min(1, _FEW_GENES / profiles.expression.shape[1]))
-    history, _ = run_stage(
+    found = run_stage(
         EncoderModule(encoder, lr=lr),
         data,
         stage="encoder",
@@ -74,6 +76,8 @@ def fit_encoder(
         options=options,
         patience=_PATIENCE,
         min_gain=_MIN_GAIN,
+        resume=resume,
+        marks={"lr": lr},
     )
     encoder.cpu()
-    return history
+    return found.history
