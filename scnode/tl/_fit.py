@@ -196,6 +196,7 @@ def fit(
     """
     params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "resume", "rng", "trainer_kwargs"}}
     params["control_key"] = key_list(control_key)
+    from scnode._write import written
     from scnode.data import Controls
     from scnode.tl._annotate import annotate
     from scnode.tl._field import check_field, new_model, train_field
@@ -262,17 +263,17 @@ def fit(
         rng=source,
         resume=folder,
     )
-    result = adata.copy() if copy else adata
-    annotate(
-        result,
-        Keys(key_added),
-        model,
-        space=space,
-        gathered=gathered,
-        snapshots=snapshots,
-        params=params,
-        fitted=fitted,
-    )
+    with written(adata, copy=copy) as result:
+        annotate(
+            result,
+            Keys(key_added),
+            model,
+            space=space,
+            gathered=gathered,
+            snapshots=snapshots,
+            params=params,
+            fitted=fitted,
+        )
     return result if copy else None
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._write import written
 from scnode.data import Support
 from scnode.model import stored_model
 from scnode.tl._control import chosen_control
@@ -96,8 +97,8 @@ def fixed_points(
     rows = np.linspace(0, len(latent) - 1, min(len(latent), n_starts)).round().astype(int)
     field = _field(adata, model, control)
     record = _search(field, latent, np.unique(rows), float(t), groups)
-    result = adata.copy() if copy else adata
-    result.uns[keys.uns] = {**result.uns[keys.uns], "fixed_points": record}
+    with written(adata, copy=copy) as result:
+        result.uns[keys.uns] = {**result.uns[keys.uns], "fixed_points": record}
     return result if copy else None
 
 

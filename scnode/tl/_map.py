@@ -12,6 +12,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._settings import logger
 from scnode._validation import check_names, check_obsm, near
+from scnode._write import written
 from scnode.data import Support, encode, mean_phase, read_batches, read_expression, read_times
 from scnode.model import LatentODE, stored_model
 from scnode.tl._control import own_control
@@ -84,8 +85,8 @@ def map(
     seen = {} if reference is None else _compare(latent, reference, keys, model)
     if model.field.time_dependent:
         seen[keys.time] = _own_clock(adata, reference, keys, seen)
-    result = adata.copy() if copy else adata
-    _write(result, keys, model, latent, seen, params={"layer": layer}, report=report)
+    with written(adata, copy=copy) as result:
+        _write(result, keys, model, latent, seen, params={"layer": layer}, report=report)
     return result if copy else None
 
 

@@ -11,6 +11,7 @@ from scnode._keys import DEFAULT, Keys
 from scnode._random import random_source
 from scnode._settings import logger
 from scnode._typing import RandomState
+from scnode._write import written
 from scnode.model import stored_model
 from scnode.tl._calibration import Calibration
 from scnode.tl._left_out import N_FOLDS, Population, forecasts, held_out_ratio, regions, velocity_of
@@ -124,8 +125,8 @@ def ood(
     folds = _folds(population.smooth, None if labels is None else labels[seen], groupby, source)
     calibration = Calibration.fit(forecasts(model.field, ground, population, velocity, folds, rng=source))
     trust = Trust(model, ground, calibration, ahead)
-    result = adata.copy() if copy else adata
-    _write(result, keys, trust, seen, labels=labels, extra={"held_out_ratio": ratio, "horizon": ahead})
+    with written(adata, copy=copy) as result:
+        _write(result, keys, trust, seen, labels=labels, extra={"held_out_ratio": ratio, "horizon": ahead})
     return result if copy else None
 
 

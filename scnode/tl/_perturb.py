@@ -10,6 +10,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._write import written
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._control import chosen_control
@@ -128,8 +129,8 @@ def perturb(
     if terminal is not None:
         latent = np.asarray(adata.obsm[keys.latent], dtype=float)
         record["fates"] = outcome_table(latent, terminal, control, perturbed, doubt)
-    result = adata.copy() if copy else adata
-    _write(result, keys, name, rows, record)
+    with written(adata, copy=copy) as result:
+        _write(result, keys, name, rows, record)
     return result if copy else None
 
 

@@ -13,6 +13,7 @@ from scnode._random import random_source, torch_generator
 from scnode._settings import logger
 from scnode._typing import RandomState
 from scnode._validation import near
+from scnode._write import written
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._control import Level, chosen_control
@@ -119,8 +120,8 @@ def trajectories(
             paths = model.flow(states, own, members=n_samples > 1, **options)[:, :n_samples]
     stored = {"t": ts.numpy(), "latent": paths.numpy(), "start": adata.obs_names[rows].to_numpy().astype(str)}
     stored = judge_trajectories(Trust.stored(adata, keys, model), stored)
-    result = adata.copy() if copy else adata
-    result.uns[keys.uns] = {**result.uns[keys.uns], "trajectories": stored}
+    with written(adata, copy=copy) as result:
+        result.uns[keys.uns] = {**result.uns[keys.uns], "trajectories": stored}
     return result if copy else None
 
 
