@@ -11,7 +11,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._write import written
 from scnode.data import Support
-from scnode.model import stored_model
+from scnode.model import stored_model, stored_result
 from scnode.tl._control import chosen_control
 from scnode.tl._outcomes import labels_of
 
@@ -85,7 +85,8 @@ def fixed_points(
     """
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
-    column = groupby or adata.uns[keys.uns].get("fate", {}).get("groupby")
+    with stored_result(adata, keys.uns, "fate", by="scnode.tl.fate(adata, groupby=)") as last:
+        column = groupby or (last or {}).get("groupby")
     groups = np.full(adata.n_obs, "") if column is None else labels_of(adata, column)
     if model.field.time_dependent:
         raise ScnodeError(

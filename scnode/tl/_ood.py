@@ -12,7 +12,7 @@ from scnode._random import random_source
 from scnode._settings import logger
 from scnode._typing import RandomState
 from scnode._write import written
-from scnode.model import stored_model
+from scnode.model import stored_model, stored_result
 from scnode.tl._calibration import Calibration
 from scnode.tl._left_out import N_FOLDS, Population, forecasts, held_out_ratio, regions, velocity_of
 from scnode.tl._outcomes import named_groups
@@ -172,7 +172,8 @@ def _cells(adata: AnnData, keys: Keys) -> tuple[Floats, Floats, NDArray[np.bool_
 def _population(adata: AnnData, keys: Keys, latent: Floats, seen: NDArray[np.bool_]) -> Population:
     if keys.time not in adata.obs:
         raise ScnodeError(f"adata.obs[{keys.time!r}] not found. Run scnode.tl.fit(adata) again.")
-    cyclic = adata.uns[keys.uns]["report"].get("clock", {}).get("kind") == "cycle"
+    with stored_result(adata, keys.uns, "report") as report:
+        cyclic = (report or {}).get("clock", {}).get("kind") == "cycle"
     states = latent[seen]
     return Population(states, shared(states, states), adata.obs[keys.time].to_numpy(dtype=float)[seen], cyclic)
 
@@ -214,8 +215,9 @@ def _write(
     run = dict(adata.uns[keys.uns])
     ends = None
     if "trajectories" in run:
-        run["trajectories"] = judge_trajectories(trust, run["trajectories"])
-        ends = run["trajectories"][OOD][..., -1]
+        with stored_result(adata, keys.uns, "trajectories", by="scnode.tl.trajectories(adata)") as stored:
+            run["trajectories"] = judge_trajectories(trust, stored)
+            ends = run["trajectories"][OOD][..., -1]
     calibration = trust.calibration
     report = _report(calibration, parts, judged[OOD], ends, labels)
     logger.info("%s", report)

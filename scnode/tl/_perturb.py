@@ -178,7 +178,10 @@ def _free_name(run: Mapping[str, Any], genes: Mapping[str, float], name: str | N
     name = name or "_".join(f"{g}_{float(v):g}" for g, v in genes.items()).replace("/", "-")
     if "/" in name:
         raise ScnodeError(f"name={name!r} holds '/', which files use to nest. Pass another name=.")
-    if name in run.get("perturbations", {}) and not overwrite:
+    stored = run.get("perturbations", {})
+    if not isinstance(stored, Mapping):
+        raise ScnodeError("Stored perturbations are damaged: delete them, del adata.uns['scnode']['perturbations'].")
+    if name in stored and not overwrite:
         raise ScnodeError(f"A perturbation named {name!r} is stored. Pass overwrite=True, or another name=.")
     return name
 

@@ -268,6 +268,8 @@ def _stage(
         note(notes, *module.troubles(stage))
         history += [{**epoch, "epoch": len(history) + i} for i, epoch in enumerate(found.history)]
         lr, max_epochs = _SMALLER * lr, max_epochs - len(found.history)
+        if found.interrupted:
+            notes.append(f"Interrupted after {len(history)} epochs of the {stage}: its best state is kept.")
         if found.interrupted or max_epochs < 1 or not _exploded(found.history):
             return history, found.interrupted
         note(

@@ -62,11 +62,16 @@ def test_nothing_is_written_in_part(ready, name):
 
 def test_nor_into_a_view(ready):
     view, before = ready[:100], ready[:100].copy()
-    with pytest.raises(KeyboardInterrupt), written(view, copy=False) as result:
-        result.obs["new"] = 1
-        del result.obs["day"]
-        result.obsm["X_scnode"] = np.zeros((100, 3))
-        raise KeyboardInterrupt
+
+    def cut_off():
+        with written(view, copy=False) as result:
+            result.obs["new"] = 1
+            del result.obs["day"]
+            result.obsm["X_scnode"] = np.zeros((100, 3))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cut_off()
     same(view, before)
 
 
