@@ -258,11 +258,10 @@ class LatentODE(nn.Module):
             genes=np.asarray(labels["genes"]),
             transform=labels["transform"],
             use_rep=labels["use_rep"],
-            # The first models knew no batches.
-            batch_key=labels.get("batch_key"),
-            batches=labels.get("batches", ()),
+            batch_key=labels["batch_key"],
+            batches=labels["batches"],
             diffusion=diffusion,
-            controls=Controls.from_list(labels["controls"]) if labels.get("controls") else None,
+            controls=labels["controls"],
         )
         return model.eval()
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from scnode.model import LatentODE
     from scnode.tl._gather import Gathered
     from scnode.tl._space import FitSpace
+    from scnode.train import Fitted
 
 
 def annotate(
@@ -36,7 +37,7 @@ def annotate(
     gathered: Gathered,
     snapshots: Snapshots | None,
     params: dict[str, Any],
-    history: list[dict[str, Any]],
+    fitted: Fitted,
 ) -> None:
     """Place the cells that were held out, write everything with the model, and say what was learned."""
     import pandas as pd
@@ -77,7 +78,7 @@ def annotate(
         "evidence": [s.source for s in gathered.sources],
         "share": gathered.target.share,
         "agreement": agreement,
-        "notes": gathered.notes,
+        "notes": [*gathered.notes, *fitted.notes],
         "clock": gathered.clock_report,
         **({} if snapshots is None else {"time_unit": _time_unit(snapshots)}),
         **({} if noise is None else {"noise": noise}),
@@ -86,11 +87,12 @@ def annotate(
         **conserved,
         **({"field": figures} if figures else {}),
     }
-    report["summary"] = summary(model, report, velocity.numpy(), sd.numpy(), [*space.history, *history])
+    history = [*space.history, *fitted.history]
+    report["summary"] = summary(model, report, velocity.numpy(), sd.numpy(), history)
     logger.info("%s", report["summary"])
     adata.uns[keys.uns] = {
         "params": {k: dict(v) if isinstance(v, Mapping) else v for k, v in params.items() if v is not None},
-        "history": pd.DataFrame([*space.history, *history]),
+        "history": pd.DataFrame(history),
         "report": report,
         "model": model.to_arrays(),
         "version": __version__,
