@@ -7,6 +7,9 @@ from importlib.metadata import version as installed
 
 from sphinx.ext.intersphinx import missing_reference
 
+# Notebooks show their figures in the page, whatever backend the surroundings ask for.
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+
 project = "scnode"
 author = "The scnode developers"
 copyright = f"2026, {author}"
