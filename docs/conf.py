@@ -73,6 +73,7 @@ _IN_FULL = {
     "ArrayLike": "numpy.typing.ArrayLike",
     "Axes": "matplotlib.axes.Axes",
     "Colormap": "matplotlib.colors.Colormap",
+    "FuncAnimation": "matplotlib.animation.FuncAnimation",
     "Figure": "matplotlib.figure.Figure",
     "Iterable": "collections.abc.Iterable",
     "Module": "torch.nn.Module",
@@ -98,7 +99,7 @@ _UNLISTED = (
 )
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", rf"({'|'.join(['collections', 'enum', 'np', 'pd', 'scipy', *_NEIGHBOURS])})\..*"),
+    ("py:.*", rf"({'|'.join(['collections', 'enum', 'np', 'pathlib', 'pd', 'scipy', *_NEIGHBOURS])})\..*"),
     ("py:class", "|".join([*_IN_FULL, *_UNLISTED])),
 ]
 
