@@ -81,18 +81,18 @@ class Spoil(L.Callback):
 def test_after_an_explosion_the_fit_goes_on_from_its_best_state(usual, by):
     field, fitted = fit(examples(), [Spoil(20, by)])
     losses = [h["validation_loss"] for h in fitted.history if h["stage"] == "regression"]
-    assert "exploded in epoch" in fitted.notes[0]
-    assert "lr=0.0005" in fitted.notes[0]
+    assert "exploded in epoch" in fitted.notes[-1]
     assert len(losses) > 25
     assert [h["epoch"] for h in fitted.history[: len(losses)]] == list(range(len(losses)))
-    assert min(losses[21:]) < min(losses[:20])
+    assert min(losses[21:]) < 1.1 * min(losses[:20])
     assert error(field, examples()) < 5 * usual
 
 
 def test_steps_that_are_far_too_large_are_made_smaller():
     field, fitted = fit(examples(), lr=30.0)
-    assert any("exploded" in note for note in fitted.notes)
-    assert np.isfinite(error(field, examples()))
+    assert "begins anew with lr=3." in fitted.notes[0]
+    # No worse than to stand still.
+    assert error(field, examples()) < 1.1
 
 
 def test_steps_without_a_finite_gradient_are_counted(monkeypatch):
@@ -121,7 +121,7 @@ def test_a_solver_that_fails_leaves_the_regressed_field_and_a_note(monkeypatch, 
 
 def test_a_stiff_field_is_polished_all_the_same():
     stiff = np.array([[-1.0, 0.0], [0.0, -1e4]])
-    field, fitted = fit(examples(stiff, step=1e-2), max_epochs=16)
+    field, fitted = fit(examples(stiff, step=1e-2), max_epochs=8)
     assert not fitted.notes
     assert {h["stage"] for h in fitted.history} == {"regression", "polish"}
     assert error(field, examples(stiff), stiff) < 0.5
