@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import signal
 import warnings
 from contextlib import contextmanager
@@ -56,6 +57,8 @@ class Examples:
         Inputs of these states, for a field that takes one, shape (cell, control).
     arm, courses
         Number of the arm that each cell is of, shape (cell,), and the snapshots that the cells of each arm go through.
+    growth
+        Rate at which each cell multiplies, per unit of the snapshots' times, shape (cell,); 0 by default.
     clock, outside_clock, bridge_clock
         Time of every cell and of the states around and between them, shape (cell,), (cell,) and (state,); 0 by default.
         Those of `times` are then counted on the same clock.
@@ -78,6 +81,7 @@ class Examples:
     bridge_control: np.ndarray | None = None
     arm: np.ndarray | None = None
     courses: Sequence[Course] = ()
+    growth: np.ndarray | None = None
     clock: np.ndarray | None = None
     outside_clock: np.ndarray | None = None
     bridge_clock: np.ndarray | None = None
@@ -95,8 +99,12 @@ def fit_field(
     rng: np.random.Generator,
     diffusion: Diffusion | None = None,
     polish: bool = True,
+    restore: bool = True,
 ) -> list[dict[str, Any]]:
-    """Fit in place, keep the best state on held-out cells, and return the history, one record per epoch."""
+    """Fit in place, keep the best state on held-out cells, and return the history, one record per epoch.
+
+    Without `restore` nothing is asked of states around the cells, and the field has no rim.
+    """
     from scnode.train._module import CellData
     from scnode.train._noise import fit_noise, start_noise
 
@@ -108,9 +116,9 @@ def fit_field(
         scale=tensors["latent"].std(0).mean(),
         speed=tensors["velocity"].square().sum(1).mean().sqrt(),
         # As far as there are examples: a nearer rim would have to answer for the states beyond it.
-        reach=float(torch.linalg.vector_norm(taught - center, dim=1).max()),
+        reach=float(torch.linalg.vector_norm(taught - center, dim=1).max()) if restore else math.inf,
     )
-    prepared = field.prepare(*_taught(tensors, train))
+    prepared = field.prepare(*_taught(tensors, train, around=SURROUNDINGS if restore else 0.0))
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     data = CellData(tensors, train=train, validation=validation, batch_size=batch_size, generator=generator)
     stage = partial(
@@ -121,6 +129,7 @@ def fit_field(
         local=examples.local,
         courses=examples.courses,
         counts_start=prepared,
+        restore=restore,
     )
     # Full steps would first lead away from a start that is the least of nearly the same loss.
     pace = _PREPARED if prepared else 1.0
@@ -148,6 +157,7 @@ def fit_field(
             solve_options=None if examples.snapshot is None else dict(solve_options),
             options=trainer_options,
             generator=torch.Generator().manual_seed(int(rng.integers(2**62))),
+            restore=restore,
         )
     return history
 
@@ -181,14 +191,15 @@ def _column(clock: np.ndarray | None, n: int) -> np.ndarray:
     return np.zeros((n, 1)) if clock is None else clock[:, None]
 
 
-def _taught(tensors: dict[str, torch.Tensor], train: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _taught(
+    tensors: dict[str, torch.Tensor], train: torch.Tensor, *, around: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """States, velocities and weights (member, state) of the regression's loss."""
     weight = tensors["weight"][train].T
-    around = torch.full_like(weight, SURROUNDINGS / len(train))
     return (
         torch.cat((tensors["latent"][train], tensors["outside"][train])),
         torch.cat((tensors["velocity"][train], tensors["outside_velocity"][train])),
-        torch.cat((weight / weight.sum(1, keepdim=True), around), 1),
+        torch.cat((weight / weight.sum(1, keepdim=True), torch.full_like(weight, around / len(train))), 1),
     )
 
 
@@ -199,6 +210,8 @@ def _time_course(examples: Examples, boot: np.ndarray) -> dict[str, np.ndarray]:
     following = np.append(examples.snapshot_times[1:], examples.snapshot_times[-1])
     window = np.stack([examples.snapshot_times, following], axis=1)[examples.snapshot]
     arrays = {"snapshot": examples.snapshot, "window": window, "boot": boot}
+    if examples.growth is not None:
+        arrays["growth"] = examples.growth
     if examples.bridge is not None and examples.bridge_velocity is not None:
         row = np.resize(np.arange(len(examples.bridge)), len(boot))
         arrays |= {"bridge": examples.bridge[row], "bridge_velocity": examples.bridge_velocity[row]}
@@ -228,12 +241,13 @@ def _stage(
     local: float,
     courses: Sequence[Course] = (),
     counts_start: bool = False,
+    restore: bool = True,
     solve_options: dict[str, object] | None = None,
 ) -> tuple[list[dict[str, Any]], bool]:
     """Fit the field, and return the history and whether the user interrupted."""
     from scnode.train._module import FieldModule
 
-    module = FieldModule(field, lr=lr, local=local, solve_options=solve_options, courses=courses)
+    module = FieldModule(field, lr=lr, local=local, solve_options=solve_options, courses=courses, restore=restore)
     found = run_stage(module, data, stage=stage, max_epochs=max_epochs, options=options, counts_start=counts_start)
     if module.skipped:
         logger.warning("%d steps of the %s had no finite gradient and were left out: lower lr=.", module.skipped, stage)

@@ -61,8 +61,9 @@ class NoiseModule(FieldModule):
         local: float,
         solve_options: dict[str, Any] | None,
         generator: torch.Generator,
+        restore: bool = True,
     ) -> None:
-        super().__init__(field, lr=lr, local=local, solve_options=solve_options)
+        super().__init__(field, lr=lr, local=local, solve_options=solve_options, restore=restore)
         self.diffusion, self.generator = diffusion, generator
         self.seed = generator.initial_seed()
 
@@ -82,6 +83,7 @@ class NoiseModule(FieldModule):
             batch["latent"],
             weight=batch["boot"].T,
             generator=generator,
+            growth=batch.get("growth"),
         )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -125,6 +127,7 @@ def noisy_snapshot_loss(
     *,
     weight: Tensor,
     generator: torch.Generator,
+    growth: Tensor | None = None,
 ) -> Tensor:
     """As :func:`scnode.train._losses.snapshot_loss`, each cell carried by drift and noise of its own."""
     m = len(weight)
@@ -141,7 +144,7 @@ def noisy_snapshot_loss(
         on_failure="return",
     )
     arrived = found.ys[:, 0, -1].unflatten(1, (m, -1)).transpose(0, 1)
-    return paired_energy(field, arrived, snapshot, states, moving=moving, weight=weight)
+    return paired_energy(field, arrived, snapshot, window, states, moving=moving, weight=weight, growth=growth)
 
 
 def strays(field: Field, paths: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,6 +181,7 @@ def fit_noise(
     solve_options: dict[str, Any] | None,
     options: Mapping[str, Any],
     generator: torch.Generator,
+    restore: bool = True,
 ) -> list[dict[str, Any]]:
     """Fit the diffusion, and with `solve_options` the drift along with it, in place; return the history."""
     from scnode.train._fit import run_stage
@@ -190,7 +194,8 @@ def fit_noise(
         batch_size=data.batch_size,
         generator=data.generator,
     )
-    module = NoiseModule(field, diffusion, lr=lr, local=local, solve_options=solve_options, generator=generator)
+    rest: dict[str, Any] = {"solve_options": solve_options, "generator": generator, "restore": restore}
+    module = NoiseModule(field, diffusion, lr=lr, local=local, **rest)
     before = copy.deepcopy(module.state_dict())
     try:
         return run_stage(module, noisy, stage="noise", max_epochs=max_epochs, options=options)[0]
