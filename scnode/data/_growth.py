@@ -27,7 +27,7 @@ _MOST = 1e6
 # In units of what transport gains: the price of unequal growth, and the blur of a plan.
 _PRICE, _BLUR = 0.25, 0.05
 _ROUNDS, _SETTLED = 12, 0.01
-_N_NEAR = 30
+_N_NEAR = 15
 _LEAST = 1e-3
 
 
@@ -66,7 +66,7 @@ def learn_descendants(
     best balanced plan saves over chance, which no constant added to the cost changes. The cost is
     :math:`C_{ij} = \|x_i + d_i - y_j\|^2`: motion that cells share with their neighbours is no reason for growth, and
     :math:`d_i`, the mean displacement of the neighbours of i, is taken out, round after round until
-    the numbers :math:`P1` change by less than 1 %, or twelve times. They are averaged over 30 neighbours. Large clouds
+    the numbers :math:`P1` change by less than 1 %, or twelve times. They are averaged over 15 neighbours. Large clouds
     are taken in parts, as for :func:`couple`.
 
     Parameters
