@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 
 import scnode
 from scnode.metrics import cosine
@@ -14,13 +15,13 @@ from scnode.metrics import cosine
 @pytest.fixture(scope="module")
 def cells():
     """A bifurcation with true fates, every tool's keys on it."""
-    adata = scnode.datasets.bifurcation(n_cells=400, n_genes=60, n_futures=60, rng=1)
+    adata = scnode.datasets.bifurcation(n_cells=400, n_genes=40, n_futures=2, rng=1)
     scnode.pp.velocity(adata)
     fates = list(adata.obsm["true_fate_probability"])
     late = adata.obs["true_time"] > adata.obs["true_time"].quantile(0.75)
     adata.obs["end"] = adata.obs["clusters"].astype(object).where(adata.obs["clusters"].isin(fates) & late)
     with scnode.settings.override(verbosity=0):
-        scnode.tl.fit(adata, n_latent=8, n_members=2, max_epochs=40)
+        scnode.tl.fit(adata, n_latent=6, n_members=2, max_epochs=20)
         adata.obsm["X_umap"] = adata.obsm["X_scnode"][:, :2].astype(float)
         scnode.tl.velocity(adata, basis="umap", genes=True)
         scnode.tl.transition_matrix(adata)
@@ -45,14 +46,6 @@ def test_scanpy_draws_every_column_on_every_representation(cells):
     for basis in ("umap", "scnode"):
         axes = sc.pl.embedding(cells, basis=basis, color=columns, show=False)
         assert all(axis.collections for axis in axes)
-
-
-def test_scanpy_finds_neighbours_in_the_latent_space(cells):
-    import scanpy as sc
-
-    work = cells.copy()
-    sc.pp.neighbors(work, use_rep="X_scnode", transformer="sklearn")
-    assert work.obsp["connectivities"].shape == (400, 400)
 
 
 def test_scvelo_draws_the_velocity(cells):
@@ -185,7 +178,7 @@ def test_scvi_gives_the_latent(cells):
 
 def decoded(adata):
     keys = {"use_rep": "X_scVI", "decoder": "linear", "pseudotime_key": "true_time"}
-    scnode.tl.fit(adata, **keys, n_members=1, max_epochs=40)
+    scnode.tl.fit(adata, **keys, n_members=1, max_epochs=10)
     assert adata.uns["scnode"]["report"]["decoder"]["explained_variance"] > 0.1
     scnode.tl.trajectories(adata, n_steps=5)
     paths = scnode.get.trajectories(adata)
@@ -206,9 +199,8 @@ def test_everything_written_survives_the_file(cells, tmp_path, form):
         for key, value in getattr(cells, part).items():
             same(getattr(read, part)[key], value)
     same(dict(read.uns["scnode"]), dict(cells.uns["scnode"]))
-    for adata in (read, cells):
-        scnode.tl.trajectories(adata, n_steps=5)
-    same(*(a.uns["scnode"]["trajectories"]["latent"] for a in (read, cells)))
+    states = torch.as_tensor(cells.obsm["X_scnode"])
+    same(*(scnode.get.model(a).velocity(states)[0].detach() for a in (read, cells)))
 
 
 def same(read, kept):
