@@ -52,5 +52,5 @@ def test_the_file_knows_that_there_is_no_rim(fits, tmp_path):
 
 
 def test_an_answer_that_is_none(cells):
-    with pytest.raises(ScnodeError, match="restore=None is no answer. Pass True or False"):
+    with pytest.raises(ScnodeError, match=r"restore=None is no answer\. Pass True or False"):
         scnode.tl.fit(cells, **FAST, restore=None)
