@@ -76,6 +76,8 @@ def time_course_evidence(
         # As sure as the others: nothing was seen that says otherwise.
         se[arms.number == arms.reference] = np.median(se[found])
     where = "exact optimal transport" if coupling_key is None else f"obsp[{coupling_key!r}]"
+    where += "" if growth_key is None else f", growth by obs[{growth_key!r}]"
+    where += ", growth learned" if unbalanced else ""
     source = f"obs[{snapshots.key!r}] ({len(snapshots.kept)} time points, coupled by {where})"
     between = bridge(space.latent, transports, rng=rng)
     if unbalanced:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
+from scnode.model import stored_result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,9 +39,14 @@ def perturbation(adata: AnnData, name: str, *, key_added: str = DEFAULT) -> pd.D
     ScnodeError
         No perturbation of that name, or one without a table of fates.
     """
-    stored = adata.uns.get(Keys(key_added).uns, {}).get("perturbations", {})
-    if name not in stored:
-        raise ScnodeError(f"No perturbation {name!r}. {near(name, stored)} Run scnode.tl.perturb(adata, genes) first.")
-    if "fates" not in stored[name]:
-        raise ScnodeError(f"Perturbation {name!r} has no fates. Run scnode.tl.perturb(..., groupby=, overwrite=True).")
-    return stored[name]["fates"].copy()
+    with stored_result(adata, Keys(key_added).uns, "perturbations", by="scnode.tl.perturb(adata, genes)") as found:
+        stored = found or {}
+        if name not in stored:
+            raise ScnodeError(
+                f"No perturbation {name!r}. {near(name, stored)} Run scnode.tl.perturb(adata, genes) first."
+            )
+        if "fates" not in stored[name]:
+            raise ScnodeError(
+                f"Perturbation {name!r} has no fates. Run scnode.tl.perturb(..., groupby=, overwrite=True)."
+            )
+        return stored[name]["fates"].copy()

@@ -10,6 +10,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._write import written
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._control import chosen_control
@@ -128,8 +129,8 @@ def perturb(
     if terminal is not None:
         latent = np.asarray(adata.obsm[keys.latent], dtype=float)
         record["fates"] = outcome_table(latent, terminal, control, perturbed, doubt)
-    result = adata.copy() if copy else adata
-    _write(result, keys, name, rows, record)
+    with written(adata, copy=copy) as result:
+        _write(result, keys, name, rows, record)
     return result if copy else None
 
 
@@ -177,7 +178,10 @@ def _free_name(run: Mapping[str, Any], genes: Mapping[str, float], name: str | N
     name = name or "_".join(f"{g}_{float(v):g}" for g, v in genes.items()).replace("/", "-")
     if "/" in name:
         raise ScnodeError(f"name={name!r} holds '/', which files use to nest. Pass another name=.")
-    if name in run.get("perturbations", {}) and not overwrite:
+    stored = run.get("perturbations", {})
+    if not isinstance(stored, Mapping):
+        raise ScnodeError("Stored perturbations are damaged: delete them, del adata.uns['scnode']['perturbations'].")
+    if name in stored and not overwrite:
         raise ScnodeError(f"A perturbation named {name!r} is stored. Pass overwrite=True, or another name=.")
     return name
 

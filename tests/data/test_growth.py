@@ -163,6 +163,7 @@ def test_growth_takes_the_crossing_out_of_the_velocity(crossing, options):
     # A unit of the clock is two days.
     np.testing.assert_allclose(fast - slow, np.log(4), atol=0.15)
     assert even.growth is None
+    assert "coupled by exact optimal transport, growth " in grown.source
 
 
 def test_rows_of_given_couplings_say_how_cells_grow(crossing):
