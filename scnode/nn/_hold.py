@@ -1,43 +1,162 @@
-"""Confine a flow to states on which chosen linear readouts keep their level."""
+"""Confine a flow to states on which chosen readouts keep their level."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
+from scnode._errors import ScnodeError
+from scnode.nn._readout import LinearReadout
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from scnode._typing import VectorField
+    from scnode.nn._readout import Readout
+
+_RETURN = 10.0
+"""Rate at which a flow comes back to the level, per unit of the clock."""
+
+CLOSE = 1e-4
+"""How far from its level a retracted state may be, in units of the readout."""
+
+_MOST = 60
 
 
 @dataclass(frozen=True)
 class Hold:
-    r"""Constraint :math:`A z = b`, kept with the least change of the state and of its velocity.
+    r"""Constraint :math:`g(z) = b(t)`, kept with the least change of the state and of its velocity.
+
+    With the Jacobian :math:`G = \partial g/\partial z` and its pseudoinverse :math:`G^+` the flow
+
+    .. math:: \dot z = f + G^+\big(\dot b - G f - \kappa\,(g(z) - b)\big)
+
+    follows the level: :math:`g - b` decays at the rate :math:`\kappa = 10`, so that errors of a solver do not add up. A
+    linear readout :math:`g(z) = Az + c` is the case of a constant Jacobian.
 
     Parameters
     ----------
     readout
-        :math:`A`, one row for each quantity held, shape (held, latent); rows must be independent.
+        :math:`g`, or a matrix :math:`A` (held, latent) for :math:`g(z) = Az`; rows of the Jacobian must be independent.
     level
-        :math:`b`, shape (held,).
+        :math:`b`, shape (held,), or a smooth function of time that takes a scalar or a column (row, 1) and returns
+        (held,) or (row, held).
     """
 
-    readout: Tensor
-    level: Tensor
+    readout: Readout | Tensor
+    level: Tensor | Callable[[Tensor], Tensor]
 
-    def confine(self, states: Tensor) -> Tensor:
-        r"""Nearest states that meet the constraint, :math:`z - A^+(Az - b)`."""
-        return states - (states @ self.readout.T - self.level) @ torch.linalg.pinv(self.readout).T
+    @property
+    def moves(self) -> bool:
+        """Whether the level depends on time."""
+        return callable(self.level)
+
+    def confine(self, states: Tensor, t: Tensor | None = None) -> Tensor:
+        r"""Nearest states that meet the constraint.
+
+        From :math:`z_0` these are the fixed point of :math:`z = z_0 + G^+(z)\,(b - g(z) + G(z)(z - z_0))`: one step
+        where the readout is linear, else Gauss-Newton with steps halved where they overshoot.
+
+        Parameters
+        ----------
+        states
+            Shape (..., row, latent).
+        t
+            Time, for a level that moves.
+
+        Raises
+        ------
+        ScnodeError
+            States from which no state of this level is found.
+        """
+        readout, level = self._readout, self._at(t)
+        value, slope = readout.linearised(states)
+        if readout.linear:
+            return states + least_change(slope, level - value)
+        found, share = states, torch.ones_like(states[..., :1])
+        gap = level - value
+        for _ in range(_MOST):
+            miss = gap.abs().amax(-1, keepdim=True)
+            if float(miss.max()) <= CLOSE:
+                return found
+            aim = states + least_change(slope, gap + _along(slope, found - states))
+            trial = found + share * (aim - found)
+            value, steep = readout.linearised(trial)
+            better = (level - value).abs().amax(-1, keepdim=True) < miss
+            found = torch.where(better, trial, found)
+            gap, slope = (
+                torch.where(better, level - value, gap),
+                torch.where(better[..., None], steep, slope),
+            )
+            share = torch.where(better, (2 * share).clamp(max=1.0), share / 2)
+        raise ScnodeError(_unreached(level, gap))
 
     def wrap(self, field: VectorField) -> VectorField:
-        r"""The field along the constraint, :math:`f - A^+ A f`."""
-        across = (torch.linalg.pinv(self.readout) @ self.readout).T
+        """The field along the constraint."""
+        readout = self._readout
 
         def held(t: Tensor, y: Tensor) -> Tensor:
             velocity = field(t, y)
-            return velocity - velocity @ across
+            value, slope = readout.linearised(y)
+            level, rate = self._moving(t, value)
+            return velocity + least_change(slope, rate - _along(slope, velocity) - _RETURN * (value - level))
 
         return held
+
+    def across(self, states: Tensor, noise: Tensor) -> Tensor:
+        """Independent noises (..., latent) along the constraint, as a matrix (..., latent, noise)."""
+        slope = self._readout.linearised(states)[1]
+        part = _dual(slope).mT @ slope
+        same = torch.eye(noise.shape[-1], dtype=noise.dtype, device=noise.device)
+        return (same - part) * noise.unsqueeze(-2)
+
+    @property
+    def _readout(self) -> Readout:
+        if isinstance(self.readout, torch.Tensor):
+            return LinearReadout(self.readout, self.readout.new_zeros(len(self.readout)))
+        return self.readout
+
+    def _at(self, t: Tensor | None) -> Tensor:
+        if not callable(self.level):
+            return self.level
+        return self.level(torch.zeros(()) if t is None else t)
+
+    def _moving(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Level and its rate."""
+        if not callable(self.level):
+            return self.level, torch.zeros_like(like)
+        t = t.to(like)
+        return torch.func.jvp(self.level, (t,), (torch.ones_like(t),))
+
+
+def least_change(slope: Tensor, move: Tensor) -> Tensor:
+    """Smallest changes of states (..., latent) that move their readouts by `move` (..., held)."""
+    dual = _dual(slope)
+    if dual.ndim == 2:
+        return move @ dual
+    return (move.unsqueeze(-1) * dual).sum(-2)
+
+
+def _along(slope: Tensor, change: Tensor) -> Tensor:
+    """How changes of states (..., latent) move their readouts."""
+    return change @ slope.mT if slope.ndim == 2 else (slope * change.unsqueeze(-2)).sum(-1)
+
+
+def _dual(slope: Tensor) -> Tensor:
+    """Transpose of the pseudoinverse, shape of the slope."""
+    gram = slope @ slope.mT if slope.shape[-2] > 1 else slope.square().sum(-1, keepdim=True)
+    return torch.linalg.solve(gram, slope) if slope.shape[-2] > 1 else slope / gram
+
+
+def _unreached(level: Tensor, gap: Tensor) -> str:
+    miss = gap.abs().amax(-1)
+    far = miss > CLOSE
+    worst = gap.reshape(-1, gap.shape[-1])[int(miss.argmax())]
+    at = level.expand_as(gap).reshape(-1, gap.shape[-1])[int(miss.argmax())]
+    return (
+        f"From {int(far.sum())} of {far.numel()} states the decoder does not reach {at.tolist()}: the nearest found is "
+        f"{(at - worst).tolist()}. Pass a level nearer to those of the cells, or fit with encoder='pca'."
+    )
