@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
@@ -29,18 +29,27 @@ def perturbation(adata: AnnData, name: str, *, key_added: str = DEFAULT) -> pd.D
     -------
     pandas.DataFrame
         One row a fate: `fate`, shares `control` and `perturbed`, `log_fold_change` (base 2) with its 95 % bootstrap
-        interval `ci_low` and `ci_high`, `qvalue`, and `ood` in [0, 1]: where :func:`scnode.tl.ood` was run before, the
-        mean probability that the perturbed end states of that fate should not be believed, else the share of them that
-        lie off the data.
+        interval `ci_low` and `ci_high` over start cells and members; `pvalue`, the share of random genes of equal mean
+        and variance that change the fate at least as much, and `qvalue`, that corrected over the fates by Benjamini
+        and Hochberg; and `ood` in [0, 1]: where :func:`scnode.tl.ood` was run before, the mean probability that the
+        perturbed end states of that fate should not be believed, else the share of them that lie off the data. A change
+        is to be called where the q value is small and the interval leaves out 0.
 
     Raises
     ------
     ScnodeError
         No perturbation of that name, or one without a table of fates.
     """
-    stored = adata.uns.get(Keys(key_added).uns, {}).get("perturbations", {})
+    stored = stored_perturbation(adata, name, key_added)
+    if "fates" not in stored:
+        raise ScnodeError(f"Perturbation {name!r} has no fates. Run scnode.tl.perturb(..., groupby=, overwrite=True).")
+    return stored["fates"].copy()
+
+
+def stored_perturbation(adata: AnnData, name: str, key_added: str) -> dict[str, Any]:
+    """The record of a perturbation."""
+    stored: dict[str, Any] = adata.uns.get(Keys(key_added).uns, {}).get("perturbations", {})
     if name not in stored:
         raise ScnodeError(f"No perturbation {name!r}. {near(name, stored)} Run scnode.tl.perturb(adata, genes) first.")
-    if "fates" not in stored[name]:
-        raise ScnodeError(f"Perturbation {name!r} has no fates. Run scnode.tl.perturb(..., groupby=, overwrite=True).")
-    return stored[name]["fates"].copy()
+    record: dict[str, Any] = stored[name]
+    return record

@@ -23,7 +23,8 @@ _RETURN = 10.0
 CLOSE = 1e-4
 """How far from its level a retracted state may be, in units of the readout."""
 
-_MOST = 60
+_MOST, _LAST = 80, 20
+_ASLANT = 1e-2
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ class Hold:
     def confine(self, states: Tensor, t: Tensor | None = None) -> Tensor:
         r"""Nearest states that meet the constraint.
 
-        From :math:`z_0` these are the fixed point of :math:`z = z_0 + G^+(z)\,(b - g(z) + G(z)(z - z_0))`: one step
-        where the readout is linear, else Gauss-Newton with steps halved where they overshoot.
+        From :math:`z_0` these are the fixed point of :math:`z = z_0 + G^+(z)\,(b - g(z) + G(z)(z - z_0))`, to which
+        all change is across the level set: one step where the readout is linear, else Gauss-Newton with shorter steps
+        where they overshoot, until each readout is within 1e-4 of its level.
 
         Parameters
         ----------
@@ -72,27 +74,42 @@ class Hold:
         ScnodeError
             States from which no state of this level is found.
         """
+        found, gap = self._search(states, t)
+        if not self._readout.linear and bool((gap.abs() > CLOSE).any()):
+            raise ScnodeError(_unreached(self._at(t), gap))
+        return found
+
+    def reach(self, states: Tensor, t: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """States as of :meth:`confine`, the nearest tried where none meets the constraint, and which do (..., row)."""
+        found, gap = self._search(states, t)
+        return found, (gap.abs() <= CLOSE).all(-1) | self._readout.linear
+
+    def _search(self, states: Tensor, t: Tensor | None) -> tuple[Tensor, Tensor]:
+        """States, and what each readout lacks of its level."""
         readout, level = self._readout, self._at(t)
         value, slope = readout.linearised(states)
-        if readout.linear:
-            return states + least_change(slope, level - value)
-        found, share = states, torch.ones_like(states[..., :1])
         gap = level - value
-        for _ in range(_MOST):
-            miss = gap.abs().amax(-1, keepdim=True)
-            if float(miss.max()) <= CLOSE:
-                return found
-            aim = states + least_change(slope, gap + _along(slope, found - states))
-            trial = found + share * (aim - found)
+        if readout.linear:
+            return states + least_change(slope, gap), torch.zeros_like(gap)
+        found, share, slide = states, torch.ones_like(states[..., :1]), torch.ones_like(states[..., :1])
+        for step in range(_MOST):
+            if step == _MOST - _LAST:
+                share = torch.ones_like(share)
+            # Beside the step onto the level set, the part of the way so far that runs along it is taken back.
+            offset, miss = found - states, gap.abs().amax(-1, keepdim=True)
+            along = offset - least_change(slope, _along(slope, offset))
+            wide = along.norm(dim=-1, keepdim=True) > _ASLANT * offset.norm(dim=-1, keepdim=True)
+            open_ = (miss > CLOSE) | (wide & (step < _MOST - _LAST))
+            if not bool(open_.any()):
+                break
+            trial = found + share * least_change(slope, gap) - (slide if step < _MOST - _LAST else 0) * along
             value, steep = readout.linearised(trial)
-            better = (level - value).abs().amax(-1, keepdim=True) < miss
-            found = torch.where(better, trial, found)
-            gap, slope = (
-                torch.where(better, level - value, gap),
-                torch.where(better[..., None], steep, slope),
-            )
+            better = open_ & ((level - value).abs().amax(-1, keepdim=True) < miss.clamp_min(10 * CLOSE))
+            found, gap = torch.where(better, trial, found), torch.where(better, level - value, gap)
+            slope = torch.where(better[..., None], steep, slope)
             share = torch.where(better, (2 * share).clamp(max=1.0), share / 2)
-        raise ScnodeError(_unreached(level, gap))
+            slide = torch.where(better, (2 * slide).clamp(max=1.0), slide / 4)
+        return found, gap
 
     def wrap(self, field: VectorField) -> VectorField:
         """The field along the constraint."""

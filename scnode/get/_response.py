@@ -1,0 +1,85 @@
+"""Expression over time with and without a perturbation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scnode._errors import ScnodeError
+from scnode._keys import DEFAULT
+from scnode.get._perturbation import stored_perturbation
+from scnode.model import stored_model
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from torch import Tensor
+
+    from scnode.model import LatentODE
+
+_VALUES = 1 << 24
+
+
+def response(
+    adata: AnnData, name: str, *, genes: Sequence[str] | None = None, key_added: str = DEFAULT
+) -> pd.DataFrame:
+    """How genes respond to a perturbation over time, by the decoder along both arms.
+
+    Parameters
+    ----------
+    adata
+        Annotated by :func:`scnode.tl.perturb`.
+    name
+        Name of the perturbation.
+    genes
+        Genes of the model, all by default.
+    key_added
+        Name of the run.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a gene and time: `gene`, `t` since the start in units of the clock, mean expression `control` and
+        `perturbed` (log-normalised units) over at most 100 starts and all members of the ensemble, their
+        `difference`, and its standard deviation `sd` over the members, 0 where there is one.
+
+    Raises
+    ------
+    ScnodeError
+        No fitted model, no perturbation of that name, or a gene that the model does not have.
+    """
+    import pandas as pd
+    import torch
+
+    model, stored = stored_model(adata, key_added), stored_perturbation(adata, name, key_added)
+    if isinstance(genes, str):
+        raise ScnodeError(f"genes={genes!r} is one name. Pass a list: genes=[{genes!r}].")
+    names = model.genes if genes is None else [str(gene) for gene in genes]
+    columns = model.columns(names)
+    arms = (torch.as_tensor(np.asarray(stored[f"path_{arm}"])) for arm in ("control", "perturbed"))
+    control, perturbed = (_mean_expression(model, paths, columns) for paths in arms)
+    difference = perturbed - control
+    n_steps = len(stored["path_t"])
+    return pd.DataFrame(
+        {
+            "gene": np.repeat(np.asarray(names, dtype=str), n_steps),
+            "t": np.tile(np.asarray(stored["path_t"], dtype=float), len(names)),
+            "control": control.mean(0).T.ravel(),
+            "perturbed": perturbed.mean(0).T.ravel(),
+            "difference": difference.mean(0).T.ravel(),
+            "sd": difference.std(0).T.ravel(),
+        }
+    )
+
+
+def _mean_expression(model: LatentODE, paths: Tensor, columns: list[int]) -> np.ndarray:
+    """Mean over the starts of decoded expression, (member, step, gene), of paths (start, member, step, latent)."""
+    import torch
+
+    decoder = model.decoder
+    n = max(1, _VALUES // (paths.shape[1] * paths.shape[2] * len(decoder.mean)))
+    with torch.no_grad():
+        parts = [decoder.decode(part)[..., columns].double().sum(0) for part in paths.split(n)]
+    return (torch.stack(parts).sum(0) / len(paths)).numpy()
