@@ -15,11 +15,6 @@ from scnode.model import stored_model
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
-    from torch import Tensor
-
-    from scnode.model import LatentODE
-
-_VALUES = 1 << 24
 
 
 def response(
@@ -51,35 +46,23 @@ def response(
         No fitted model, no perturbation of that name, or a gene that the model does not have.
     """
     import pandas as pd
-    import torch
 
     model, stored = stored_model(adata, key_added), stored_perturbation(adata, name, key_added)
     if isinstance(genes, str):
         raise ScnodeError(f"genes={genes!r} is one name. Pass a list: genes=[{genes!r}].")
     names = model.genes if genes is None else [str(gene) for gene in genes]
     columns = model.columns(names)
-    arms = (torch.as_tensor(np.asarray(stored[f"path_{arm}"])) for arm in ("control", "perturbed"))
-    control, perturbed = (_mean_expression(model, paths, columns) for paths in arms)
-    difference = perturbed - control
+    control, perturbed, sd = (
+        np.asarray(stored[f"response_{part}"], dtype=float)[:, columns] for part in ("control", "perturbed", "sd")
+    )
     n_steps = len(stored["path_t"])
     return pd.DataFrame(
         {
             "gene": np.repeat(np.asarray(names, dtype=str), n_steps),
             "t": np.tile(np.asarray(stored["path_t"], dtype=float), len(names)),
-            "control": control.mean(0).T.ravel(),
-            "perturbed": perturbed.mean(0).T.ravel(),
-            "difference": difference.mean(0).T.ravel(),
-            "sd": difference.std(0).T.ravel(),
+            "control": control.T.ravel(),
+            "perturbed": perturbed.T.ravel(),
+            "difference": (perturbed - control).T.ravel(),
+            "sd": sd.T.ravel(),
         }
     )
-
-
-def _mean_expression(model: LatentODE, paths: Tensor, columns: list[int]) -> np.ndarray:
-    """Mean over the starts of decoded expression, (member, step, gene), of paths (start, member, step, latent)."""
-    import torch
-
-    decoder = model.decoder
-    n = max(1, _VALUES // (paths.shape[1] * paths.shape[2] * len(decoder.mean)))
-    with torch.no_grad():
-        parts = [decoder.decode(part)[..., columns].double().sum(0) for part in paths.split(n)]
-    return (torch.stack(parts).sum(0) / len(paths)).numpy()

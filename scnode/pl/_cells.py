@@ -10,6 +10,8 @@ from scnode._errors import ScnodeError
 from scnode._validation import near
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
@@ -58,6 +60,23 @@ def _values(adata: AnnData, color: str) -> Any:
         f"color={color!r} is neither in adata.obs nor in adata.var_names. "
         f"{near(color, [*adata.obs.columns, *adata.var_names])}"
     )
+
+
+def group_colors(adata: AnnData, source: str, names: list[str], palette: Sequence[Any] | None) -> list[Any]:
+    """Colours of groups of an `obs` column: those given, else those in `uns`, else of a palette of scanpy."""
+    from scanpy.plotting.palettes import default_20, default_102
+
+    if palette is not None:
+        if len(palette) < len(names):
+            raise ScnodeError(f"palette= has {len(palette)} colours for {len(names)} fates. Pass one for each.")
+        return list(palette)[: len(names)]
+    own = adata.uns.get(f"{source}_colors")
+    column = adata.obs.get(source)
+    if own is not None and column is not None and column.dtype == "category":
+        known = dict(zip(map(str, column.cat.categories), own, strict=False))
+        if set(names) <= set(known):
+            return [known[name] for name in names]
+    return list(default_20 if len(names) <= 20 else default_102)[: len(names)]
 
 
 def new_axes(ax: Axes | None) -> Axes:

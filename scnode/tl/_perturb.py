@@ -20,6 +20,7 @@ from scnode.tl._matched import null_effects
 from scnode.tl._outcomes import outcome_table, terminal_groups
 from scnode.tl._outside import regress_outside
 from scnode.tl._protocol import Course, GeneLevel, as_table, read_courses
+from scnode.tl._response import responses
 from scnode.tl._trajectories import Start, start_rows
 from scnode.tl._trust import Trust
 
@@ -116,8 +117,9 @@ def perturb(
         ``uns["scnode"]["perturbations"][name]`` holds `genes`, `levels` (gene,) at the start (NaN where left alone),
         `schedule` (a table of the level over time), `mode`, `t`, `start`, `control` and `perturbed` end states (start,
         member, latent); `path_t`, `path_start`, `path_control` and `path_perturbed` (start, member, step, latent) for
-        at most 100 starts; `explained_variance` by gene for those that are not of the model; with groups `fates`, the
-        table of :func:`scnode.get.perturbation`, `null_genes` (draw, gene) and `null` (draw, fate), their log2 fold
+        at most 100 starts, and over these the mean expression `response_control` and `response_perturbed` (step, gene)
+        with the members' standard deviation of the difference, `response_sd`; `explained_variance` by gene for those that are not of the model; with groups their
+        column `groupby`, `fates`, the table of :func:`scnode.get.perturbation`, `null_genes` (draw, gene) and `null` (draw, fate), their log2 fold
         changes. After :func:`scnode.tl.ood` also `ood` (start, member), the scores of the perturbed end states.
 
     Raises
@@ -160,14 +162,14 @@ def perturb(
         "start": adata.obs_names[rows].to_numpy().astype(str),
         "control": ends[0],
         "perturbed": ends[1],
-        **_paths(elapsed, control, perturbed, adata.obs_names[rows].to_numpy().astype(str)),
+        **_paths(model, elapsed, control, perturbed, adata.obs_names[rows].to_numpy().astype(str)),
     }
     if doubt is not None:
         record["ood"] = doubt
     if terminal is not None:
         null = null_effects(experiment, reader, courses, ends, latent, terminal, n=n_null, rng=source)
         record["fates"] = outcome_table(latent, terminal, *ends, doubt, pvalues=null.pop("pvalues", None))
-        record |= null
+        record |= null | {"groupby": groupby or str(adata.uns[keys.uns]["fate"]["groupby"])}
     columns = {
         "shift": (ends[1] - ends[0]).mean(1),
         "departure": departure(elapsed, control, perturbed),
@@ -245,11 +247,13 @@ def _describe(courses: Sequence[Course], reader: Reader, horizon: float) -> dict
     return asked
 
 
-def _paths(ts: np.ndarray, control: np.ndarray, perturbed: np.ndarray, names: np.ndarray) -> dict[str, np.ndarray]:
-    """Both arms of a few starts, evenly taken."""
+def _paths(
+    model: LatentODE, ts: np.ndarray, control: np.ndarray, perturbed: np.ndarray, names: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Both arms of a few starts, evenly taken, and mean expression along them."""
     few = np.linspace(0, len(names) - 1, min(len(names), _N_KEPT)).round().astype(int)
     kept = {"path_start": names[few], "path_control": control[few], "path_perturbed": perturbed[few]}
-    return {"path_t": ts, **kept}
+    return {"path_t": ts, **kept, **responses(model, control[few], perturbed[few])}
 
 
 def _write(
