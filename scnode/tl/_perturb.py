@@ -192,9 +192,7 @@ def _free_name(run: Mapping[str, Any], courses: Sequence[Course], name: str | No
 
 
 def _label(course: Course) -> str:
-    first = course.segments[0]
-    always = len(course.segments) == 1 and first.constant and first.start == 0
-    return f"{course.gene}_{first.coefficients[0, 0]:g}" if always else f"{course.gene}_schedule"
+    return f"{course.gene}_{course.segments[0].coefficients[0, 0]:g}" if course.always else f"{course.gene}_schedule"
 
 
 def _path(model: LatentODE, n_starts: int, noise: bool | None, rng: np.random.Generator) -> BrownianPath | None:
@@ -243,7 +241,9 @@ def _describe(courses: Sequence[Course], reader: Reader, horizon: float) -> dict
     for gene, found in reader.outside.items():
         logger.info("%s is not of the model: the state explains %.0f %% of its variance.", gene, 100 * found.explained)
     if reader.outside:
-        asked["explained_variance"] = {gene.replace("/", "-"): found.explained for gene, found in reader.outside.items()}
+        asked["explained_variance"] = {
+            gene.replace("/", "-"): found.explained for gene, found in reader.outside.items()
+        }
     return asked
 
 

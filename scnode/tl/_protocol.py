@@ -67,6 +67,12 @@ class Course:
     gene: str
     segments: tuple[Segment, ...]
 
+    @property
+    def always(self) -> bool:
+        """Whether the gene is held at one level throughout."""
+        first = self.segments[0]
+        return first.constant and first.start == 0 and first.end == np.inf
+
     def at(self, t: float) -> Segment | None:
         """The segment that holds from a time on."""
         return next((s for s in self.segments if s.start <= t < s.end), None)
@@ -78,7 +84,7 @@ def read_courses(genes: Mapping[str, GeneLevel], horizon: float, mode: str) -> l
         raise ScnodeError(f"genes={genes!r} names no gene. Pass {{'<gene>': 0.0}} for a knock-out.")
     courses = [Course(str(gene), _segments(str(gene), level, horizon)) for gene, level in genes.items()]
     for course in courses:
-        if mode == "initial" and not (len(course.segments) == 1 and course.segments[0].constant):
+        if mode == "initial" and not course.always:
             raise ScnodeError(
                 f"genes={{{course.gene!r}: ...}} is a schedule, and mode='initial' moves the start alone. Pass a number, "
                 "or mode='hold'."

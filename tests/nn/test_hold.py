@@ -163,7 +163,9 @@ def test_states_of_a_decoded_level_are_the_nearest(kind):
             best = minimize(
                 lambda z, at=start: ((z - at) ** 2).sum(), end, constraints={"type": "eq", "fun": off}, method="SLSQP"
             )
-            least = min(np.linalg.norm(best.x - start), np.linalg.norm(end - start) if abs(off(best.x)) > 1e-3 else np.inf)
+            least = min(
+                np.linalg.norm(best.x - start), np.linalg.norm(end - start) if abs(off(best.x)) > 1e-3 else np.inf
+            )
             assert np.linalg.norm(end - start) < 1.02 * least + 1e-3
 
 
