@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from scnode._typing import VectorField
     from scnode.nn import Diffusion, Encoder, Hold
     from scnode.nn._inputs import Input
 
@@ -188,8 +187,7 @@ class LatentODE(nn.Module):
             if n_samples * self.n_latent > MOST_IMPLICIT:
                 options = {"solver": "dopri5"} | options
             if not members and hold is None:
-                pieces = [self.under(control)] if control is None else moving.field.pieces()[1]
-                options = {"jacobians": [piece.jacobian for piece in pieces]} | options
+                options = {"jacobians": [piece.jacobian for piece in moving.fields]} | options
             ys = moving.solve(start, elapsed, options)
         ys = moving.retract(ys, elapsed if timed else elapsed.reshape(-1, elapsed.shape[-1])[0])
         return ys.unflatten(2, (n_samples, -1)).transpose(1, 2)

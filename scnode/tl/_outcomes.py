@@ -127,7 +127,7 @@ def _change(before: np.ndarray, after: np.ndarray, starts: np.ndarray, members: 
     """
     # Members first: one small matrix product for all resamples instead of gathering every end.
     drawn = [np.take_along_axis(arm @ members, starts, axis=0).mean(0) for arm in (before, after)]
-    change = log_change(*drawn, len(before))
+    change = log_change(drawn[0], drawn[1], len(before))
     low, high = np.quantile(change, [0.025, 0.975])
     tail = min((change <= 0).sum(), (change >= 0).sum())
     return {

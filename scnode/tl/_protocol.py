@@ -86,8 +86,8 @@ def read_courses(genes: Mapping[str, GeneLevel], horizon: float, mode: str) -> l
     for course in courses:
         if mode == "initial" and not course.always:
             raise ScnodeError(
-                f"genes={{{course.gene!r}: ...}} is a schedule, and mode='initial' moves the start alone. Pass a number, "
-                "or mode='hold'."
+                f"genes={{{course.gene!r}: ...}} is a schedule, and mode='initial' moves the start alone. Pass a "
+                "number, or mode='hold'."
             )
     return courses
 
@@ -184,8 +184,8 @@ def _parts(gene: str, schedule: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray
     """Times, levels (NaN where the gene is left to itself) and kind of a schedule."""
     if len(schedule) not in (2, 3) or len(np.shape(schedule[0])) != 1 or len(schedule[0]) != len(schedule[1]):
         raise ScnodeError(
-            f"genes={{{gene!r}: {schedule!r}}} is no schedule. Pass (times, levels) of one length, in units of the clock "
-            "from the start."
+            f"genes={{{gene!r}: {schedule!r}}} is no schedule. Pass (times, levels) of one length, in units of the "
+            "clock from the start."
         )
     kind = schedule[2] if len(schedule) == 3 else "constant"
     if kind not in ("constant", "linear"):
