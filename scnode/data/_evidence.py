@@ -32,6 +32,7 @@ PSEUDOTIME_COLUMNS = (
     "pseudotime",
 )
 _VELOCITY_LAYER = "velocity"
+_FEWEST_MAPS = 3
 
 
 def find_evidence(
@@ -105,10 +106,12 @@ def _diffusion_pseudotime(adata: AnnData, space: Space) -> Evidence:
         raise EvidenceError(f"adata.uns['iroot']={root!r} is no cell index below {adata.n_obs}. Set it to one.")
     work = New(obs=adata.obs[[]].copy(), obsm={"X_latent": space.latent.astype(np.float32)}, uns={"iroot": int(root)})
     # pynndescent 0.7.0 breaks scanpy 1.11.5 above 8192 cells (csr_array has no getnnz); scikit-learn's search does not.
-    k = min(15, adata.n_obs - 1)
+    k, n_comps = min(15, adata.n_obs - 1), min(15, adata.n_obs - 2)
+    if n_comps < _FEWEST_MAPS:
+        raise EvidenceError(f"Diffusion pseudotime of {adata.n_obs} cells has no meaning. Pass pseudotime_key=.")
     sc.pp.neighbors(work, use_rep="X_latent", n_neighbors=k, transformer="sklearn", random_state=0)
-    sc.tl.diffmap(work, n_comps=min(15, adata.n_obs - 2), random_state=0)
-    sc.tl.dpt(work)
+    sc.tl.diffmap(work, n_comps=n_comps, random_state=0)
+    sc.tl.dpt(work, n_dcs=min(10, n_comps))
     time = work.obs["dpt_pseudotime"].to_numpy(dtype=float)
     if not np.isfinite(time).all():
         raise EvidenceError(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 _LABELS = {"w1": "Wasserstein-1", "w2": "Wasserstein-2", "energy": "energy distance"}
-_SHADES = {"scnode": "C3", "ot_interpolation": "C0", "no_motion": "0.6"}
+_SHADES = {"scnode": "#d55e00", "ot_interpolation": "#0072b2", "no_motion": "0.6"}
 _FLOOR = "noise_floor"
 
 

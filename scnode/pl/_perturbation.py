@@ -12,7 +12,8 @@ from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
 from scnode.data import Support
 from scnode.model import stored_model
-from scnode.pl._cells import draw_cells, embedding, finish, group_colors, new_axes
+from scnode.pl._cells import draw_cells, embedding, finish, new_axes
+from scnode.pl._colors import SAFE, category_colors
 from scnode.pl._grid import on_grid
 from scnode.pl._place import place
 
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 _KINDS = ("fates", "field", "trajectories", "expression")
-_CONTROL, _PERTURBED = "#0072B2", "#D55E00"
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_CONTROL, _PERTURBED = SAFE[0], SAFE[5]
 _N_GENES = 5
 _N_GRID = 34
 _FADED = 0.15
@@ -139,7 +139,7 @@ def _draw_fates(adata: AnnData, record: dict[str, Any], palette: Any, ax: Axes, 
     table = record["fates"].iloc[::-1]
     change = table["log_fold_change"].to_numpy()
     names = [str(fate) for fate in record["fates"]["fate"]]
-    shades = group_colors(adata, str(record["groupby"]), names, palette)[::-1]
+    shades = category_colors(adata, str(record["groupby"]), names, palette=palette)[::-1]
     belief = np.clip(1 - table["ood"].to_numpy(dtype=float), 0.2, 1)
     ends = table[["ci_low", "ci_high"]].to_numpy()
     options: dict[str, Any] = {
@@ -234,7 +234,7 @@ def _draw_expression(
 ) -> None:
     from matplotlib.lines import Line2D
 
-    t, shades = np.asarray(record["path_t"]), list(palette or _PALETTE)
+    t, shades = np.asarray(record["path_t"]), list(palette or SAFE)
     handles = []
     for number, (gene, (control, perturbed, sd)) in enumerate(curves.items()):
         shade = shades[number % len(shades)]

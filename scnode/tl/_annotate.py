@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scnode._errors import ScnodeError
+from scnode._settings import logger
 from scnode.metrics import cosine
 from scnode.tl._control import own_control
 from scnode.tl._map import place
 from scnode.tl._rna import write_kinetics
 from scnode.tl._species import report_conserved
+from scnode.tl._summary import summary
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from scnode.model import LatentODE
     from scnode.tl._gather import Gathered
     from scnode.tl._space import FitSpace
+    from scnode.train import Fitted
 
 
 def annotate(
@@ -34,9 +37,9 @@ def annotate(
     gathered: Gathered,
     snapshots: Snapshots | None,
     params: dict[str, Any],
-    history: list[dict[str, Any]],
+    fitted: Fitted,
 ) -> None:
-    """Place the cells that were held out, and write states, velocities, clock, report and model."""
+    """Place the cells that were held out, write states, velocities, clock, report and model, and say what was learned."""
     import pandas as pd
     import torch
 
@@ -71,22 +74,26 @@ def annotate(
         adata.obs[keys.agreement(source.name)] = agreement[f"{source.name}|fit"]
     if space.kinetics is not None:
         write_kinetics(adata, keys, model)
+    report = {
+        "evidence": [s.source for s in gathered.sources],
+        "share": gathered.target.share,
+        "agreement": agreement,
+        "notes": [*gathered.notes, *fitted.notes],
+        "clock": gathered.clock_report,
+        **({} if snapshots is None else {"time_unit": _time_unit(snapshots)}),
+        **({} if noise is None else {"noise": noise}),
+        **_control(model),
+        **space.report,
+        **conserved,
+        **({"field": figures} if figures else {}),
+    }
+    history = [*space.history, *fitted.history]
+    report["summary"] = summary(model, report, velocity.numpy(), sd.numpy(), history)
+    logger.info("%s", report["summary"])
     adata.uns[keys.uns] = {
         "params": {k: dict(v) if isinstance(v, Mapping) else v for k, v in params.items() if v is not None},
-        "history": pd.DataFrame([*space.history, *history]),
-        "report": {
-            "evidence": [s.source for s in gathered.sources],
-            "share": gathered.target.share,
-            "agreement": agreement,
-            "notes": gathered.notes,
-            "clock": gathered.clock_report,
-            **({} if snapshots is None else {"time_unit": _time_unit(snapshots)}),
-            **({} if noise is None else {"noise": noise}),
-            **_control(model),
-            **space.report,
-            **conserved,
-            **({"field": figures} if figures else {}),
-        },
+        "history": pd.DataFrame(history),
+        "report": report,
         "model": model.to_arrays(),
         "version": __version__,
     }

@@ -9,7 +9,9 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._random import random_source
 from scnode._typing import RandomState
+from scnode._write import written
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._committor import Committor, committor
@@ -104,12 +106,12 @@ def fate(
     labels = (terminal[:, None] == names).astype(float)
     own = own_control(adata, model)
     if t is None:
-        found = committor(latent, _velocities(model, latent, own), labels, rng=np.random.default_rng(rng))
+        found = committor(latent, _velocities(model, latent, own), labels, rng=random_source(rng))
     else:
         times = own_times(model, cell_clock(adata, model, keys), torch.tensor([0.0, float(t)]))
         found = _flowed(model, latent, terminal, labels, times, own)
-    result = adata.copy() if copy else adata
-    _write(result, keys, names, found, {"groupby": groupby, "groups": names.tolist()})
+    with written(adata, copy=copy) as result:
+        _write(result, keys, names, found, {"groupby": groupby, "groups": names.tolist()})
     return result if copy else None
 
 

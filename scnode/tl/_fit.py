@@ -6,15 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._random import random_source
 from scnode._typing import RandomState
 from scnode._validation import check_cells
 from scnode.tl._control import arms_of, key_list
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anndata import AnnData
 
     from scnode.data import Snapshots
@@ -56,6 +57,7 @@ def fit(
     accelerator: str = "auto",
     devices: str | int = "auto",
     trainer_kwargs: Mapping[str, Any] | None = None,
+    resume: str | Path | None = None,
     rng: RandomState = 0,
     key_added: str = DEFAULT,
     copy: bool = False,
@@ -136,6 +138,10 @@ def fit(
         Cells per step and learning rate.
     accelerator, devices, trainer_kwargs
         Passed to :class:`lightning.Trainer`.
+    resume
+        Folder for the state of the fit after each epoch. A fit that was cut off goes on from there when called again
+        with the same cells, arguments and number of threads, and ends as if it had not been, on a CPU bit for bit;
+        one that was through is read back. The folder is left to you: delete it once the result is kept.
     rng
         Source of all randomness.
     key_added
@@ -158,7 +164,7 @@ def fit(
         ``obs["scnode_agreement_<source>"]`` the cosine of each source with the fitted velocity, and ``uns["scnode"]``
         with `params`, `history`, `report`, `model` and `version`. The report holds `evidence`, the `share` of each
         source in the mix, the `agreement` of each pair of sources (``"time|velocity"``) and of each with the fit
-        (``"time|fit"``) by cell, `notes` on sources and genes that contradict the rest, the `clock` (its `kind`,
+        (``"time|fit"``) by cell, `notes` on sources and genes that contradict the rest, the `summary` that is logged last, the `clock` (its `kind`,
         ``"path"`` or ``"cycle"``, and from velocities alone the shares of their flow that a `potential` and one
         `winding` beyond it explain, and the share of cells `turning` along), with `time_key` the `time_unit` (`key`,
         `unit`, `origin` and `span` of the clock, times `kept`), with `control_key` the `control` (`names` of the
@@ -188,8 +194,9 @@ def fit(
     :cite:p:`Bergen2020`, :cite:p:`Chen2018`, :cite:p:`Fanuel2018`, :cite:p:`Lopez2018`, :cite:p:`Schiebinger2019`,
     :cite:p:`Tong2020`, :cite:p:`Weinreb2018`
     """
-    params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "rng", "trainer_kwargs"}}
+    params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "resume", "rng", "trainer_kwargs"}}
     params["control_key"] = key_list(control_key)
+    from scnode._write import written
     from scnode.data import Controls
     from scnode.tl._annotate import annotate
     from scnode.tl._field import check_field, new_model, train_field
@@ -207,7 +214,7 @@ def fit(
     check_cells(adata)
     snapshots = _snapshots(adata, time_key, holdout, batch_key)
     controls = None if control_key is None else Controls.of(adata, control_key)
-    source = np.random.default_rng(rng)
+    source, folder = random_source(rng), _folder(resume, rng)
     trainer_options = {"accelerator": accelerator, "devices": devices, **(trainer_kwargs or {})}
     epochs = max_epochs or _MAX_EPOCHS
     # Cells of times held out are not even looked at: everything is fitted to the others.
@@ -220,7 +227,7 @@ def fit(
         encoder=encoder,
         decoder=decoder,
         batch_key=batch_key,
-        training=Training(source, max_epochs=math.ceil(epochs / 2), trainer_options=trainer_options),
+        training=Training(source, max_epochs=math.ceil(epochs / 2), trainer_options=trainer_options, resume=folder),
         reuse=seen is adata,
     )
     seen_snapshots = None if snapshots is None else snapshots.of_seen()
@@ -243,7 +250,7 @@ def fit(
     if params["field"] == "rna":
         space, gathered = splice(seen, space, gathered, genes)
     model = new_model(space, field, n_members, source, noise=noise, controls=controls, time_dependent=time_dependent)
-    history = train_field(
+    fitted = train_field(
         model,
         space,
         gathered,
@@ -254,19 +261,30 @@ def fit(
         solve_options={"solver": solver, "gradient": gradient, "rtol": rtol, "atol": atol},
         trainer_options=trainer_options,
         rng=source,
+        resume=folder,
     )
-    result = adata.copy() if copy else adata
-    annotate(
-        result,
-        Keys(key_added),
-        model,
-        space=space,
-        gathered=gathered,
-        snapshots=snapshots,
-        params=params,
-        history=history,
-    )
+    with written(adata, copy=copy) as result:
+        annotate(
+            result,
+            Keys(key_added),
+            model,
+            space=space,
+            gathered=gathered,
+            snapshots=snapshots,
+            params=params,
+            fitted=fitted,
+        )
     return result if copy else None
+
+
+def _folder(resume: str | Path | None, rng: RandomState) -> Path | None:
+    from scnode.train import resume_folder
+
+    if resume is None:
+        return None
+    if rng is None:
+        raise ScnodeError("resume= needs the same randomness at every call. Pass a number as rng=, not None.")
+    return resume_folder(resume)
 
 
 def _snapshots(

@@ -10,6 +10,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import Keys
+from scnode._random import torch_generator
 from scnode.metrics import optimal_plan
 from scnode.model import stored_model
 from scnode.tl._coverage import leading_axes
@@ -190,7 +191,7 @@ def _flow(
         if model.diffusion is None:
             paths = model.flow(starts, ts, control=under)[:, 0]
         else:
-            generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+            generator = torch_generator(rng)
             paths = model.sample(starts, ts, generator=generator, control=under)[:, 0]
     return paths.transpose(0, 1).numpy().astype(float)
 

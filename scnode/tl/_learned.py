@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scnode._random import torch_generator
 from scnode.data import encode
 from scnode.tl._principal import loadings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import scipy.sparse as sp
     from torch import Tensor
 
@@ -28,6 +31,7 @@ class Training:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     max_epochs: int = 100
     trainer_options: Mapping[str, Any] = field(default_factory=dict)
+    resume: Path | None = None
 
 
 def learn(
@@ -54,7 +58,7 @@ def learn(
     counts = expression.counts(genes) if is_vae else None
     profiles = Profiles(matrix, expression.size, counts, code)
     extra = {"log_share": _log_share(counts, expression.size)} if is_vae else {}
-    generator = torch.Generator().manual_seed(int(training.rng.integers(2**62)))
+    generator = torch_generator(training.rng)
     encoder.start(**_components(matrix, n_latent, code), **extra, generator=generator)
     history = fit_encoder(
         encoder,
@@ -62,6 +66,7 @@ def learn(
         max_epochs=training.max_epochs,
         trainer_options=training.trainer_options,
         rng=training.rng,
+        resume=training.resume,
     )
     encoder.double().standardise(torch.from_numpy(encode(encoder, matrix, batch=code)))
     return encoder, history

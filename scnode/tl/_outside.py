@@ -58,8 +58,8 @@ def regress_outside(adata: AnnData, model: LatentODE, keys: Keys, genes: Sequenc
         if found[gene].explained < LEAST_EXPLAINED:
             raise ScnodeError(
                 f"{gene!r} is not among the genes of the model, and the latent state explains "
-                f"{found[gene].explained:.1%} of its variance in cells left out, below {LEAST_EXPLAINED:.0%}: "
-                "holding it would mean little. Name another gene, or fit with it among the variable genes or a larger n_latent=."
+                f"{found[gene].explained:.1%} of its variance in cells left out, below {LEAST_EXPLAINED:.0%}: holding "
+                "it would mean little. Name another gene, or fit with a larger n_latent=."
             )
     return found
 

@@ -11,6 +11,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._settings import logger
 from scnode._typing import RandomState
+from scnode._write import written
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock
 from scnode.tl._constraint import Reader, regimen
@@ -117,8 +118,9 @@ def perturb(
         `schedule` (a table of the level over time), `mode`, `t`, `start`, `control` and `perturbed` end states (start,
         member, latent); `path_t`, `path_start`, `path_control` and `path_perturbed` (start, member, step, latent) for
         at most 100 starts, and over these the mean expression `response_control` and `response_perturbed` (step, gene)
-        with the members' standard deviation of the difference, `response_sd`; `explained_variance` by gene for those that are not of the model; with groups their
-        column `groupby`, `fates`, the table of :func:`scnode.get.perturbation`, `null_genes` (draw, gene) and `null` (draw, fate), their log2 fold
+        with the members' standard deviation of the difference, `response_sd`; `explained_variance` by gene for those
+        that are not of the model; with groups their column `groupby`, `fates`, the table of
+        :func:`scnode.get.perturbation`, `null_genes` (draw, gene) and `null` (draw, fate), their log2 fold
         changes. After :func:`scnode.tl.ood` also `ood` (start, member), the scores of the perturbed end states.
 
     Raises
@@ -174,8 +176,8 @@ def perturb(
     }
     clock, own = cell_clock(adata, model, keys), own_control(adata, model)
     difference = difference_field(model, plan, latent, clock, own, holding=holding)
-    result = adata.copy() if copy else adata
-    _write(result, keys, name, record, rows=rows, columns=columns, difference=difference)
+    with written(adata, copy=copy) as result:
+        _write(result, keys, name, record, rows=rows, columns=columns, difference=difference)
     return result if copy else None
 
 
@@ -183,7 +185,10 @@ def _free_name(run: Mapping[str, Any], courses: Sequence[Course], name: str | No
     name = name or "_".join(_label(course) for course in courses).replace("/", "-")
     if "/" in name:
         raise ScnodeError(f"name={name!r} holds '/', which files use to nest. Pass another name=.")
-    if name in run.get("perturbations", {}) and not overwrite:
+    stored = run.get("perturbations", {})
+    if not isinstance(stored, Mapping):
+        raise ScnodeError("Stored perturbations are damaged: delete them, del adata.uns['scnode']['perturbations'].")
+    if name in stored and not overwrite:
         raise ScnodeError(f"A perturbation named {name!r} is stored. Pass overwrite=True, or another name=.")
     return name
 

@@ -39,6 +39,9 @@ def loadings(matrix: sp.csr_matrix | np.ndarray, n_latent: int) -> tuple[np.ndar
     import scanpy as sc
     from anndata import AnnData as New
 
+    least, most = (end.toarray() if hasattr(end, "toarray") else end for end in (matrix.min(0), matrix.max(0)))
+    if (least == most).all():
+        raise ScnodeError("No gene differs between the cells: there is no space to move in. Pass cells that differ.")
     work = New(X=matrix.copy())
     sc.pp.pca(work, n_comps=min(n_latent, min(work.shape) - 1), random_state=0, zero_center=True)
     mean = np.asarray(work.X.mean(0), dtype=np.float64).ravel()

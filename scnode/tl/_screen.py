@@ -12,6 +12,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._settings import settings
+from scnode._write import written
 from scnode.data import Support
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
@@ -122,13 +123,13 @@ def screen(
     flow = partial(model.flow, states, grid[..., [0, -1]], members=True, control=control)
     held = _verified(flow, model, levels, latent=latent, terminal=terminal)
     tidy = table.loc[order].reset_index().melt(["gene", "start_ood"], var_name="fate", value_name="score")
-    result = adata.copy() if copy else adata
     record = {
         "level": float(level),
         "t": horizon,
         "table": tidy.merge(held, on=["gene", "fate"], how="left") if len(held) else tidy,
     }
-    result.uns[keys.uns] = {**result.uns[keys.uns], "screen": record}
+    with written(adata, copy=copy) as result:
+        result.uns[keys.uns] = {**result.uns[keys.uns], "screen": record}
     return result if copy else None
 
 

@@ -73,10 +73,10 @@ def build_space(
         return _given(adata, use_rep, n_latent=n_latent, layer=layer, decoder=decoder)
     expression = read_expression(adata, layer=layer)
     most = min(adata.n_obs, adata.n_vars) - 1
-    if n_latent is not None and n_latent > most:
-        raise ScnodeError(f"n_latent={n_latent} exceeds the {most} components at hand. Pass n_latent={most} or less.")
     if most < 1:
         raise ScnodeError(f"adata has shape {adata.shape}: a latent space needs at least 2 cells and 2 genes.")
+    if n_latent is not None and n_latent > most:
+        raise ScnodeError(f"n_latent={n_latent} exceeds the {most} components at hand. Pass n_latent={most} or less.")
     size = n_latent or min(_N_COMPONENTS if encoder == "pca" else _N_LEARNED, most)
     if encoder == "pca":
         return _encoded(

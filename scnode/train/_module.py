@@ -98,6 +98,20 @@ class FieldModule(L.LightningModule):
             self.zero_grad(set_to_none=True)
             self.skipped += 1
 
+    def troubles(self, stage: str) -> list[str]:
+        """What went wrong, in sentences."""
+        if not self.skipped:
+            return []
+        return [f"{self.skipped} steps of the {stage} had no finite gradient and were left out: pass a smaller lr=."]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What a resumed fit needs beyond the weights."""
+        checkpoint["skipped"] = self.skipped
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.skipped = checkpoint["skipped"]
+
     def validation_step(self, batch: Batch) -> None:
         """Loss of the held-out cells."""
         loss = self.terms(batch).total
@@ -132,6 +146,19 @@ class CellData(L.LightningDataModule):
         super().__init__()
         self.tensors, self.train, self.validation = tensors, train, validation
         self.batch_size, self.generator = batch_size, generator
+
+    @property
+    def contents(self) -> dict[str, Any]:
+        """All that the batches are made of."""
+        return {**self.tensors, "train": self.train, "validation": self.validation}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the order of the cells has got to."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.generator.set_state(state_dict["generator"])
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of the training cells."""
