@@ -7,6 +7,9 @@ from importlib.metadata import version as installed
 
 from sphinx.ext.intersphinx import missing_reference
 
+# Notebooks show their figures in the page, whatever backend the surroundings ask for.
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+
 project = "scnode"
 author = "The scnode developers"
 copyright = f"2026, {author}"
@@ -70,6 +73,7 @@ _IN_FULL = {
     "ArrayLike": "numpy.typing.ArrayLike",
     "Axes": "matplotlib.axes.Axes",
     "Colormap": "matplotlib.colors.Colormap",
+    "FuncAnimation": "matplotlib.animation.FuncAnimation",
     "Figure": "matplotlib.figure.Figure",
     "Iterable": "collections.abc.Iterable",
     "Module": "torch.nn.Module",
@@ -95,7 +99,7 @@ _UNLISTED = (
 )
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", rf"({'|'.join(['collections', 'enum', 'np', 'pd', 'scipy', *_NEIGHBOURS])})\..*"),
+    ("py:.*", rf"({'|'.join(['collections', 'enum', 'np', 'pathlib', 'pd', 'scipy', *_NEIGHBOURS])})\..*"),
     ("py:class", "|".join([*_IN_FULL, *_UNLISTED])),
 ]
 

@@ -72,6 +72,11 @@ class Keys:
         """`obs`: potential of the field, where it has one."""
         return f"{self.run}_potential"
 
+    @property
+    def growth(self) -> str:
+        """`obs`: rate at which a cell multiplies."""
+        return f"{self.run}_growth"
+
     def agreement(self, source: str) -> str:
         """`obs`: cosine of a source of evidence with the fitted velocity."""
         return f"{self.run}_agreement_{source}"
