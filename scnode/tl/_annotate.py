@@ -65,8 +65,11 @@ def annotate(
     adata.obs[keys.time] = clock
     adata.obs[keys.velocity_sd] = sd.numpy()
     # What only some fits write must not stay from an earlier one: it would be taken for this one's.
-    for key in {keys.diffusion, keys.potential, keys.ood, keys.error_bound} & set(adata.obs):
+    for key in {keys.diffusion, keys.potential, keys.growth, keys.ood, keys.error_bound} & set(adata.obs):
         del adata.obs[key]
+    growth = None if snapshots is None else _growth(gathered, snapshots, params)
+    if growth is not None:
+        adata.obs[keys.growth] = growth.pop("rate")
     if noise is not None:
         adata.obs[keys.diffusion] = noise.pop("diffusion")
     _write_potential(adata, keys, model, states, t)
@@ -81,6 +84,7 @@ def annotate(
         "notes": [*gathered.notes, *fitted.notes],
         "clock": gathered.clock_report,
         **({} if snapshots is None else {"time_unit": _time_unit(snapshots)}),
+        **({} if growth is None else {"growth": growth}),
         **({} if noise is None else {"noise": noise}),
         **_control(model),
         **space.report,
@@ -96,6 +100,24 @@ def annotate(
         "report": report,
         "model": model.to_arrays(),
         "version": __version__,
+    }
+
+
+def _growth(gathered: Gathered, snapshots: Snapshots, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Rate of every cell per unit of `time_key`, where it was told or learned, its spread, and the cells' numbers."""
+    if gathered.growth is None:
+        return None
+    rate = np.full(len(snapshots.days), np.nan)
+    rate[snapshots.seen] = gathered.growth / snapshots.span
+    told = [f"obs[{params['growth_key']!r}]"] if params["growth_key"] is not None else []
+    given = params["coupling_key"]
+    learned = ["unbalanced optimal transport" if given is None else f"obsp[{given!r}]"]
+    number = np.log([len(rows) for rows in snapshots.rows])
+    return {
+        "rate": rate,
+        "source": " corrected by ".join(told + learned if params["unbalanced"] else told),
+        "deviation": float(np.nanstd(rate)),
+        "numbers": np.diff(number) / np.diff(snapshots.kept),
     }
 
 
