@@ -100,7 +100,9 @@ def animate(
     keys = Keys(key_added)
     writer = None if path is None else _writer(Path(path), fps)
     position = embedding(adata, basis)
-    t, arms = _arms(adata, keys, position, perturbation, n_trajectories, dot_color)
+    t, arms = _arms(
+        adata, keys, position, perturbation=perturbation, n_trajectories=n_trajectories, dot_color=dot_color
+    )
     ax = new_axes(ax)
     draw_cells(adata, basis, color, ax, size=size, alpha=alpha, legend_loc=legend_loc, palette=palette, title="")
     limits = ax.get_xlim(), ax.get_ylim()
@@ -131,7 +133,7 @@ class _Arm:
 
 
 def _arms(
-    adata: AnnData, keys: Keys, position: np.ndarray, perturbation: str | None, n_trajectories: int, dot_color: str
+    adata: AnnData, keys: Keys, position: np.ndarray, *, perturbation: str | None, n_trajectories: int, dot_color: str
 ) -> tuple[np.ndarray, list[_Arm]]:
     """Times, and what moves: trajectories, or both arms of a perturbation."""
     if perturbation is None:
