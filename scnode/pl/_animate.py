@@ -92,8 +92,8 @@ def animate(
     Raises
     ------
     ScnodeError
-        No trajectories, or no perturbation of that name, are stored, the basis or the colour is missing, a file ending that no writer knows, or a film
-        without ffmpeg.
+        No trajectories, or no perturbation of that name, are stored, the basis or the colour is missing, a file ending
+        that no writer knows, or a film without ffmpeg.
     """
     from matplotlib.animation import FuncAnimation
 
