@@ -7,6 +7,9 @@ from importlib.metadata import version as installed
 
 from sphinx.ext.intersphinx import missing_reference
 
+# Notebooks show their figures in the page, whatever backend the surroundings ask for.
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+
 project = "scnode"
 author = "The scnode developers"
 copyright = f"2026, {author}"
@@ -38,6 +41,8 @@ nb_execution_mode = "cache"
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+# Progress bars and the advice of other packages are no part of a page.
+nb_output_stderr = "remove"
 
 html_theme = "sphinx_book_theme"
 html_title = "scnode"
@@ -70,6 +75,7 @@ _IN_FULL = {
     "ArrayLike": "numpy.typing.ArrayLike",
     "Axes": "matplotlib.axes.Axes",
     "Colormap": "matplotlib.colors.Colormap",
+    "FuncAnimation": "matplotlib.animation.FuncAnimation",
     "Figure": "matplotlib.figure.Figure",
     "Iterable": "collections.abc.Iterable",
     "Module": "torch.nn.Module",
@@ -82,10 +88,20 @@ _IN_FULL = {
     "torch._C.Generator": "torch.Generator",
 }
 # Aliases of types, and private classes behind public ones, are named in signatures and have no page of their own.
-_UNLISTED = ("Controls", "Input", "Level", "Mode", "RandomState", "Start", "Table", "VectorField", "scnode.nn._curved.Curved")
+_UNLISTED = (
+    "Controls",
+    "Input",
+    "Level",
+    "Mode",
+    "RandomState",
+    "Start",
+    "Table",
+    "VectorField",
+    "scnode.nn._curved.Curved",
+)
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", rf"({'|'.join(['collections', 'enum', 'np', 'pd', 'scipy', *_NEIGHBOURS])})\..*"),
+    ("py:.*", rf"({'|'.join(['collections', 'enum', 'np', 'pathlib', 'pd', 'scipy', *_NEIGHBOURS])})\..*"),
     ("py:class", "|".join([*_IN_FULL, *_UNLISTED])),
 ]
 

@@ -171,8 +171,16 @@ class Keys:
         return f"X_{self.run}_{name}"
 
     def shift(self, name: str) -> str:
-        """`obs`: distance between perturbed and control end states."""
+        """`obs`: distance between perturbed and control end states; `obsm`: their difference (cells, latent)."""
         return f"{self.run}_{name}_shift"
+
+    def departure(self, name: str) -> str:
+        """`obs`: time at which the perturbed path leaves the control's."""
+        return f"{self.run}_{name}_departure"
+
+    def difference(self, name: str) -> str:
+        """`obsm`: what a perturbation does to the velocity of each cell (cells, latent)."""
+        return f"velocity_{self.run}_{name}_difference"
 
 
 TRANSITIONS = "T_fwd"

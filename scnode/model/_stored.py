@@ -62,8 +62,8 @@ def stored_result(adata: AnnData, run: str, name: str, *, by: str = _FIT) -> Ite
 
 def _check_states(adata: AnnData, key: str, n_latent: int) -> None:
     values = adata.obsm[key]
-    shape, kind = getattr(values, "shape", ()), getattr(getattr(values, "dtype", None), "kind", "O")
-    if shape != (adata.n_obs, n_latent) or kind != "f" or not np.isfinite(np.asarray(values)).all():
+    plain = isinstance(values, np.ndarray) and values.dtype.kind == "f" and values.shape == (adata.n_obs, n_latent)
+    if not plain or not np.isfinite(values).all():
         raise ScnodeError(
             f"adata.obsm[{key!r}] is not {n_latent} finite numbers a cell, as the model's. Run {_FIT} again."
         )

@@ -6,6 +6,7 @@ from ._fate import fate
 from ._ftle import ftle
 from ._history import history
 from ._jacobian import jacobian
+from ._perturbation import perturbation
 from ._screen import screen
 from ._trajectories import trajectories
 from ._velocity import velocity_embedding_grid, velocity_embedding_stream
@@ -17,6 +18,7 @@ __all__ = [
     "ftle",
     "history",
     "jacobian",
+    "perturbation",
     "screen",
     "trajectories",
     "velocity_embedding_grid",

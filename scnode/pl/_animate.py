@@ -105,7 +105,8 @@ def animate(
     limits = ax.get_xlim(), ax.get_ylim()
     shade = to_rgb(dot_color)
     dots = ax.scatter(*paths[:, 0].T, **({"s": 14, "linewidths": 0, "zorder": 4} | kwargs))
-    tails = ax.add_collection(LineCollection([], linewidths=0.9, capstyle="round", zorder=3))
+    tails = LineCollection([], linewidths=0.9, capstyle="round", zorder=3)
+    ax.add_collection(tails)
     ax.set(xlim=limits[0], ylim=limits[1])
 
     def frame(number: int) -> tuple[Any, ...]:
@@ -117,8 +118,9 @@ def animate(
         ax.set_title(f"{title + ', ' if title else ''}time {t[number]:.2f}")
         return dots, tails
 
-    film = FuncAnimation(ax.figure, frame, frames=len(t), interval=1000 / fps, blit=False)
-    if writer is not None:
+    figure: Any = ax.figure
+    film = FuncAnimation(figure, frame, frames=len(t), interval=1000 / fps, blit=False)
+    if path is not None:
         film.save(path, writer=writer, dpi=dpi)
     return film
 

@@ -89,6 +89,7 @@ def keep_text() -> None:
     """Leave text as text in PDF and SVG files, where the user has not chosen otherwise."""
     import matplotlib as mpl
 
-    for name, value in {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}.items():
+    text: dict[Any, Any] = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
+    for name, value in text.items():
         if mpl.rcParams[name] == mpl.rcParamsDefault[name]:
             mpl.rcParams[name] = value

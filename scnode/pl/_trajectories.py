@@ -10,6 +10,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode.data import Support
 from scnode.pl._cells import draw_cells, embedding, finish, new_axes
+from scnode.pl._place import place
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -124,11 +125,8 @@ def placed_paths(
     chosen = np.unique(np.linspace(0, len(states) - 1, min(n_trajectories, len(states))).round().astype(int))
     states = states[chosen]
     doubt = np.asarray(stored["ood"]).reshape(-1, states.shape[1])[chosen] if "ood" in stored else 0.0
-    support = Support(latent)
-    distance, index = support.nearest(states)
-    weight = np.exp(-((distance / distance[..., -1:]) ** 2) * 2)
-    weight /= weight.sum(-1, keepdims=True)
-    return np.einsum("tsk,tskd->tsd", weight, position[index]), (support.excess(distance) == 0) * (1 - doubt)
+    placed, near = place(Support(latent), position, states)
+    return placed, near * (1 - doubt)
 
 
 def _time_scale(t: np.ndarray, cmap: str | Colormap) -> Any:

@@ -39,7 +39,7 @@ def annotate(
     params: dict[str, Any],
     fitted: Fitted,
 ) -> None:
-    """Place the cells that were held out, write states, velocities, clock, report and model, and say what was learned."""
+    """Place the cells that were held out, write everything with the model, and say what was learned."""
     import pandas as pd
     import torch
 

@@ -20,8 +20,8 @@ def summary(
     kind = f"{ensemble} fields" if ensemble > 1 else "a field"
     epochs = sum(record["stage"] != "encoder" for record in history)
     lines = [
-        f"Learned {kind} {model.field.name!r} of {model.n_latent} latent coordinates from {_listed(report['evidence'])} "
-        f"of {len(velocity)} cells, in {epochs} epochs."
+        f"Learned {kind} {model.field.name!r} of {model.n_latent} latent coordinates from "
+        f"{' and '.join(report['evidence'])} of {len(velocity)} cells, in {epochs} epochs."
     ]
     fits = {pair.removesuffix("|fit"): c for pair, c in report["agreement"].items() if pair.endswith("|fit")}
     told = ", ".join(f"{source} {_mean(cosines):.2f}" for source, cosines in fits.items())
@@ -37,7 +37,9 @@ def summary(
 def _next(report: dict[str, Any], fits: dict[str, np.ndarray], ensemble: int) -> str:
     """The call that bears most on whether to believe this fit."""
     if len(report["notes"]):
-        return "uns[...]['report']['notes'] says what contradicts the rest, scnode.get.agreement(adata, groupby=) where."
+        return (
+            "uns[...]['report']['notes'] says what contradicts the rest, scnode.get.agreement(adata, groupby=) where."
+        )
     if any(_mean(cosines) < _DOUBTFUL for cosines in fits.values()):
         return "the evidence is noisy or contradicts itself; scnode.get.agreement(adata, groupby=) says where."
     if "time_unit" in report:
@@ -50,7 +52,3 @@ def _next(report: dict[str, Any], fits: dict[str, np.ndarray], ensemble: int) ->
 
 def _mean(cosines: np.ndarray) -> float:
     return float(np.nanmean(cosines)) if np.isfinite(cosines).any() else 0.0
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join(names)

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 # then the fit proper.
 _POLISH, _POLISH_SNAPSHOTS = (0.125, 0.2), (0.35, 1.0)
 _NOISE = 0.25
-_ATTEMPTS, _SMALLER, _EXPLODED = 3, 0.1, 1e3
+# Times the loss of a field that stands still.
+_USELESS = 3.0
+_ATTEMPTS, _SMALLER, _EXPLODED = 4, 0.1, 1e3
 _PREPARED = 0.1
 
 
@@ -126,6 +128,7 @@ def fit_field(
         data=data,
         options=trainer_options,
         local=examples.local,
+        useless=_USELESS * _still(tensors, examples.local, restore=restore),
         courses=examples.courses,
         counts_start=prepared,
         restore=restore,
@@ -134,7 +137,8 @@ def fit_field(
     )
     # Full steps would first lead away from a start that is the least of nearly the same loss.
     pace = _PREPARED if prepared else 1.0
-    history, interrupted = stage("regression", max_epochs=max_epochs, lr=pace * lr)
+    history, interrupted, smaller = stage("regression", max_epochs=max_epochs, lr=pace * lr)
+    lr *= smaller
     if interrupted or not polish:
         if diffusion is not None:
             start_noise(field, diffusion, tensors)
@@ -251,22 +255,26 @@ def _stage(
     lr: float,
     options: Mapping[str, Any],
     local: float,
+    useless: float,
     notes: list[str],
     courses: Sequence[Course] = (),
     counts_start: bool = False,
     restore: bool = True,
     solve_options: dict[str, object] | None = None,
     resume: Path | None = None,
-) -> tuple[list[dict[str, Any]], bool]:
+) -> tuple[list[dict[str, Any]], bool, float]:
     """Fit the field, from its best state with smaller steps where the loss explodes.
 
-    Returns the history and whether the user interrupted.
+    Returns the history, whether the user interrupted, and by how much the steps were made smaller.
     """
     from scnode.train._module import FieldModule
 
     history: list[dict[str, Any]] = []
+    start, pace = copy.deepcopy(field.state_dict()), 1.0
     for attempt in range(_ATTEMPTS):
-        module = FieldModule(field, lr=lr, local=local, solve_options=solve_options, courses=courses, restore=restore)
+        module = FieldModule(
+            field, lr=pace * lr, local=local, solve_options=solve_options, courses=courses, restore=restore
+        )
         found = run_stage(
             module,
             data,
@@ -276,27 +284,37 @@ def _stage(
             counts_start=counts_start,
             resume=resume,
             attempt=attempt,
-            marks={"lr": lr, "batch_size": data.batch_size, **(solve_options or {})},
+            marks={"lr": pace * lr, "batch_size": data.batch_size, **(solve_options or {})},
         )
         field.cpu()
         note(notes, *module.troubles(stage))
         history += [{**epoch, "epoch": len(history) + i} for i, epoch in enumerate(found.history)]
-        lr, max_epochs = _SMALLER * lr, max_epochs - len(found.history)
         if found.interrupted:
             notes.append(f"Interrupted after {len(history)} epochs of the {stage}: its best state is kept.")
-        if found.interrupted or max_epochs < 1 or not _exploded(found.history):
-            return history, found.interrupted
+        losses = [epoch["validation_loss"] for epoch in found.history]
+        lost = solve_options is None and not min(losses, default=0.0) < useless
+        if found.interrupted or attempt == _ATTEMPTS - 1 or not (lost or _exploded(losses)):
+            break
+        if lost:
+            field.load_state_dict(start)
+        pace *= _SMALLER
+        whence = "begins anew" if lost else "goes on from its best state"
         note(
             notes,
-            f"The loss of the {stage} exploded in epoch {len(history) - 1}: its best state is kept, and fitted on with "
-            f"lr={lr:g}.",
+            f"The loss of the {stage} exploded in epoch {len(history) - 1}: the fit {whence} with lr={pace * lr:g}.",
         )
-    return history, False
+    return history, found.interrupted, pace
 
 
-def _exploded(history: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the last loss is far above the least, or not finite; those below 1 are of no concern."""
-    losses = [epoch["validation_loss"] for epoch in history if np.isfinite(epoch["validation_loss"])]
-    if len(losses) < len(history):
-        return True
-    return bool(losses) and losses[-1] > max(1.0, _EXPLODED * min(losses))
+def _still(tensors: dict[str, torch.Tensor], local: float, *, restore: bool) -> float:
+    """Loss of the regression of a field that stands still."""
+    unit, loss = tensors["velocity"].square().sum(1).mean(), local
+    for states, weight in (("outside", SURROUNDINGS if restore else 0.0), ("bridge", 1 - local)):
+        if weight and f"{states}_velocity" in tensors:
+            loss += weight * float(tensors[f"{states}_velocity"].square().sum(1).mean() / unit)
+    return loss
+
+
+def _exploded(losses: Sequence[float]) -> bool:
+    """Whether the last loss is not finite, or far above the least; those below 1 are of no concern."""
+    return bool(losses) and not losses[-1] <= max(1.0, _EXPLODED * min(losses))
