@@ -139,7 +139,7 @@ def _draw_fates(adata: AnnData, record: dict[str, Any], palette: Any, ax: Axes, 
     table = record["fates"].iloc[::-1]
     change = table["log_fold_change"].to_numpy()
     names = [str(fate) for fate in record["fates"]["fate"]]
-    shades = category_colors(adata, str(record["groupby"]), names, palette=palette)[::-1]
+    shades = _fate_colors(adata, str(record["groupby"]), names, palette)[::-1]
     belief = np.clip(1 - table["ood"].to_numpy(dtype=float), 0.2, 1)
     ends = table[["ci_low", "ci_high"]].to_numpy()
     options: dict[str, Any] = {
@@ -158,6 +158,16 @@ def _draw_fates(adata: AnnData, record: dict[str, Any], palette: Any, ax: Axes, 
     ax.margins(x=0.18)
     ax.set(xlabel="log2 fold change of the fate")
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def _fate_colors(adata: AnnData, groupby: str, names: list[str], palette: Sequence[Any] | None) -> list[Any]:
+    """Colours that the groups of the fates have among all groups of the column."""
+    column = adata.obs.get(groupby)
+    if palette is not None or column is None:
+        return category_colors(adata, groupby, names, palette=palette)
+    groups = [str(group) for group in column.astype("category").cat.categories]
+    known = dict(zip(groups, category_colors(adata, groupby, groups), strict=True))
+    return [known[name] for name in names]
 
 
 def _draw_field(latent: np.ndarray, change: np.ndarray, position: np.ndarray, ax: Axes, kwargs: dict[str, Any]) -> None:
@@ -190,10 +200,11 @@ def _draw_trajectories(
     arms: tuple[np.ndarray, np.ndarray], latent: np.ndarray, position: np.ndarray, ax: Axes, kwargs: dict[str, Any]
 ) -> None:
     from matplotlib.collections import LineCollection
+    from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 
     support, handles = Support(latent), []
-    for arm, states, shade in zip(("control", "perturbed"), arms, (_CONTROL, _PERTURBED), strict=True):
+    for states, shade in zip(arms, (_CONTROL, _PERTURBED), strict=True):
         paths, close = place(support, position, states)
         segments = np.stack([paths[:, :-1], paths[:, 1:]], axis=2).reshape(-1, 2, 2)
         options: dict[str, Any] = {"colors": shade, "linewidths": 1.1, "capstyle": "round", "zorder": 3}
@@ -201,12 +212,9 @@ def _draw_trajectories(
         ax.add_collection(LineCollection(list(segments), **(options | kwargs)))
         ends = paths[close[:, -1], -1]
         ax.scatter(ends[:, 0], ends[:, 1], s=22, c=shade, marker="X", edgecolors="white", linewidths=0.4, zorder=4)
-        handles.append(Line2D([], [], color=shade, label=arm))
-    # The legend of the groups is already there.
-    former = ax.get_legend()
-    ax.legend(handles=handles, frameon=False, loc="best")
-    if former is not None:
-        ax.add_artist(former)
+        handles.append(Line2D([], [], color=shade))
+    # Beside the legend of the groups, which stays that of the axes.
+    ax.add_artist(Legend(ax, handles, ["control", "perturbed"], frameon=False, loc="best"))
 
 
 def _curves(
