@@ -41,6 +41,8 @@ nb_execution_mode = "cache"
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+# Progress bars and the advice of other packages are no part of a page.
+nb_output_stderr = "remove"
 
 html_theme = "sphinx_book_theme"
 html_title = "scnode"

@@ -152,6 +152,16 @@ class Keys:
         return f"{self.run}_fate_se"
 
     @property
+    def fate_low(self) -> str:
+        """`obsm`: lower ends of the intervals of the fate probabilities."""
+        return f"{self.run}_fate_low"
+
+    @property
+    def fate_high(self) -> str:
+        """`obsm`: upper ends of the intervals of the fate probabilities."""
+        return f"{self.run}_fate_high"
+
+    @property
     def fate_entropy(self) -> str:
         """`obs`: entropy of the fate probabilities."""
         return f"{self.run}_fate_entropy"

@@ -22,9 +22,13 @@ def category_colors(
         if len(palette) < len(names):
             raise ScnodeError(f"palette= has {len(palette)} colours for {len(names)} groups. Pass one for each.")
         return list(palette)[: len(names)]
-    own, column = adata.uns.get(f"{key}_colors"), adata.obs.get(key)
-    if own is not None and column is not None and column.dtype == "category":
-        known = dict(zip(map(str, column.cat.categories), own, strict=False))
+    column = adata.obs.get(key)
+    if column is None or column.dtype != "category":
+        return _default(len(names))
+    groups = [str(name) for name in column.cat.categories]
+    # A group keeps its colour where only some of them are drawn.
+    for colors in (adata.uns.get(f"{key}_colors", ()), _default(len(groups))):
+        known = dict(zip(groups, colors, strict=False))
         if set(names) <= set(known):
             return [known[name] for name in names]
     return _default(len(names))

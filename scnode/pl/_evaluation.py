@@ -76,7 +76,7 @@ def evaluation(
         ax.bar(at, values[method], **(options | kwargs))
     floor = values[_FLOOR].to_numpy()
     ax.hlines(floor, place - 0.45, place + 0.45, colors="black", linestyles="dashed", label=_FLOOR)
-    ax.set(xticks=place, xticklabels=[f"{t:g}" for t in values.index], ylabel=f"{_LABELS[metric]} (latent units)")
+    ax.set(xticks=place, xticklabels=[f"{t:.4g}" for t in values.index], ylabel=f"{_LABELS[metric]} (latent units)")
     ax.set_xlabel(f"held-out {stored['time_key']}")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)

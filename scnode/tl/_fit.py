@@ -185,10 +185,11 @@ def fit(
         is logged last, the `clock` (its `kind`, ``"path"`` or ``"cycle"``, and from velocities alone the shares of
         their flow that a `potential` and one `winding` beyond it explain, and the share of cells `turning` along), with
         `time_key` the `time_unit` (`key`, `unit`, `origin` and `span` of the clock, times `kept`), with
-        `growth_key` or `unbalanced` the `growth` (its `source`, its standard `deviation` over the cells, and `numbers`, the rate at which the number of cells changes
-        from each time to the next, which is growth where equal shares were collected), with `control_key` the
-        `control` (`names` of the inputs, `reference` levels, and whether the field is at `rest` without input), with
-        `noise` its `level` (mean of ``obs["scnode_diffusion"]``), the median `peclet` number
+        `growth_key` or `unbalanced` the `growth` (its `source`, its standard `deviation` over the cells, and `numbers`,
+        the rate at which the number of cells changes from each time to the next, which is growth where equal shares
+        were collected), with `control_key` the `control` (`names` of the inputs, `reference` levels, and whether the
+        field is at `rest` without input), with `noise` its `level` (mean of ``obs["scnode_diffusion"]``), the median
+        `peclet` number
         :math:`\|f\|^2 \tau / \mathrm{tr}\,G G^\top` with :math:`\tau` the unit of the clock, and what it is
         `fitted_to`, and with `decoder` its `name` and `explained_variance`; of a gradient field as `field` its
         :meth:`scnode.nn.GradientField.report`; of a

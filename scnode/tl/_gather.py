@@ -102,9 +102,9 @@ def _pace(
     latent: np.ndarray, velocity: np.ndarray, clock: np.ndarray, index: np.ndarray, *, periodic: bool = False
 ) -> float:
     """Time that the clock shows for a step to a neighbour, over the time that the velocity needs for it."""
-    move = latent[index] - latent[:, None]
     square = np.maximum((velocity**2).sum(1, keepdims=True), np.finfo(float).tiny)
-    needed = np.einsum("nkd,nd->nk", move, velocity) / square
+    # Neighbour by neighbour: all moves at once would fill the memory.
+    needed = np.stack([((latent[near] - latent) * velocity).sum(1) for near in index.T], axis=1) / square
     shown = clock[index] - clock[:, None]
     if periodic:
         shown = wrap(shown)

@@ -10,6 +10,7 @@ import numpy as np
 
 from scnode._random import torch_generator
 from scnode.data import encode
+from scnode.data._chunks import in_memory
 from scnode.tl._principal import loadings
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def learn(
     from scnode.nn import ENCODERS, VAE
     from scnode.train import Profiles, fit_encoder
 
-    matrix = expression.matrix[:, genes]
+    matrix = in_memory(expression.matrix[:, genes])
     n_latent = min(n_latent, min(matrix.shape) - 1)
     sizes = {} if batches is None else {"n_batches": len(batches.names)}
     code = None if batches is None else batches.apart

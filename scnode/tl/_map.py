@@ -14,6 +14,7 @@ from scnode._settings import logger
 from scnode._validation import check_names, check_obsm, near
 from scnode._write import written
 from scnode.data import Support, encode, mean_phase, read_batches, read_expression, read_times
+from scnode.data._chunks import Chunks, in_memory
 from scnode.model import LatentODE, stored_model, stored_result
 from scnode.tl._control import own_control
 from scnode.tl._rna import moments_of, write_kinetics
@@ -129,7 +130,7 @@ def _check_transform(expression: Expression, transform: str) -> None:
         )
 
 
-def _match_genes(expression: Expression, genes: list[str], mean: np.ndarray) -> tuple[sp.csr_matrix, int]:
+def _match_genes(expression: Expression, genes: list[str], mean: np.ndarray) -> tuple[sp.csr_matrix | Chunks, int]:
     """Expression of the encoder's genes in its order, and how many of them are filled in."""
     place = {gene: i for i, gene in enumerate(expression.genes)}
     columns = np.array([place.get(gene, -1) for gene in genes])
@@ -145,6 +146,7 @@ def _match_genes(expression: Expression, genes: list[str], mean: np.ndarray) -> 
     if not n_missing:
         return matrix, 0
     logger.warning("%d of the model's %d genes are missing: their mean over the fitted cells is used.", n_missing, n)
+    matrix = in_memory(matrix)
     filler = sp.csr_matrix(np.where(missing, mean, 0))
     present = matrix @ sp.diags((~missing).astype(np.float32))
     return sp.csr_matrix(present + sp.csr_matrix(np.ones((matrix.shape[0], 1))) @ filler), n_missing

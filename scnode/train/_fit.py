@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 # then the fit proper.
 _POLISH, _POLISH_SNAPSHOTS = (0.125, 0.2), (0.35, 1.0)
 _NOISE = 0.25
-# A field that stands still has a loss of about 1.
-_ATTEMPTS, _SMALLER, _EXPLODED, _USELESS = 4, 0.1, 1e3, 3.0
+# Times the loss of a field that stands still.
+_USELESS = 3.0
+_ATTEMPTS, _SMALLER, _EXPLODED = 4, 0.1, 1e3
 _PREPARED = 0.1
 
 
@@ -127,6 +128,7 @@ def fit_field(
         data=data,
         options=trainer_options,
         local=examples.local,
+        useless=_USELESS * _still(tensors, examples.local, restore=restore),
         courses=examples.courses,
         counts_start=prepared,
         restore=restore,
@@ -253,6 +255,7 @@ def _stage(
     lr: float,
     options: Mapping[str, Any],
     local: float,
+    useless: float,
     notes: list[str],
     courses: Sequence[Course] = (),
     counts_start: bool = False,
@@ -289,18 +292,27 @@ def _stage(
         if found.interrupted:
             notes.append(f"Interrupted after {len(history)} epochs of the {stage}: its best state is kept.")
         losses = [epoch["validation_loss"] for epoch in found.history]
-        useless = solve_options is None and not min(losses, default=0.0) < _USELESS
-        if found.interrupted or attempt == _ATTEMPTS - 1 or not (useless or _exploded(losses)):
+        lost = solve_options is None and not min(losses, default=0.0) < useless
+        if found.interrupted or attempt == _ATTEMPTS - 1 or not (lost or _exploded(losses)):
             break
-        if useless:
+        if lost:
             field.load_state_dict(start)
         pace *= _SMALLER
-        whence = "begins anew" if useless else "goes on from its best state"
+        whence = "begins anew" if lost else "goes on from its best state"
         note(
             notes,
             f"The loss of the {stage} exploded in epoch {len(history) - 1}: the fit {whence} with lr={pace * lr:g}.",
         )
     return history, found.interrupted, pace
+
+
+def _still(tensors: dict[str, torch.Tensor], local: float, *, restore: bool) -> float:
+    """Loss of the regression of a field that stands still."""
+    unit, loss = tensors["velocity"].square().sum(1).mean(), local
+    for states, weight in (("outside", SURROUNDINGS if restore else 0.0), ("bridge", 1 - local)):
+        if weight and f"{states}_velocity" in tensors:
+            loss += weight * float(tensors[f"{states}_velocity"].square().sum(1).mean() / unit)
+    return loss
 
 
 def _exploded(losses: Sequence[float]) -> bool:

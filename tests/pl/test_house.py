@@ -86,6 +86,7 @@ def test_colours_are_those_of_the_data_else_safe(whole):
     ax = scnode.pl.velocity_embedding_stream(whole, color="end", show=False)
     assert {to_hex(c) for c in ax.collections[0].get_facecolors()[:, :3]} <= {*SAFE[:2], "#d3d3d3"}
     assert category_colors(whole, "stage", ["late"]) == ["#445566"]
+    assert category_colors(whole, "end", ["late"]) == [SAFE[1]]
     assert category_colors(whole, "end", ["early"], palette=["red", "blue"]) == ["red"]
     assert len(set(category_colors(whole, "end", [str(i) for i in range(20)]))) == 20
     assert len(category_colors(whole, "end", [str(i) for i in range(300)])) == 300
