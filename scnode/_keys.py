@@ -72,6 +72,11 @@ class Keys:
         """`obs`: potential of the field, where it has one."""
         return f"{self.run}_potential"
 
+    @property
+    def growth(self) -> str:
+        """`obs`: rate at which a cell multiplies."""
+        return f"{self.run}_growth"
+
     def agreement(self, source: str) -> str:
         """`obs`: cosine of a source of evidence with the fitted velocity."""
         return f"{self.run}_agreement_{source}"
@@ -147,6 +152,16 @@ class Keys:
         return f"{self.run}_fate_se"
 
     @property
+    def fate_low(self) -> str:
+        """`obsm`: lower ends of the intervals of the fate probabilities."""
+        return f"{self.run}_fate_low"
+
+    @property
+    def fate_high(self) -> str:
+        """`obsm`: upper ends of the intervals of the fate probabilities."""
+        return f"{self.run}_fate_high"
+
+    @property
     def fate_entropy(self) -> str:
         """`obs`: entropy of the fate probabilities."""
         return f"{self.run}_fate_entropy"
@@ -156,8 +171,16 @@ class Keys:
         return f"X_{self.run}_{name}"
 
     def shift(self, name: str) -> str:
-        """`obs`: distance between perturbed and control end states."""
+        """`obs`: distance between perturbed and control end states; `obsm`: their difference (cells, latent)."""
         return f"{self.run}_{name}_shift"
+
+    def departure(self, name: str) -> str:
+        """`obs`: time at which the perturbed path leaves the control's."""
+        return f"{self.run}_{name}_departure"
+
+    def difference(self, name: str) -> str:
+        """`obsm`: what a perturbation does to the velocity of each cell (cells, latent)."""
+        return f"velocity_{self.run}_{name}_difference"
 
 
 TRANSITIONS = "T_fwd"

@@ -13,7 +13,14 @@ import scnode
 
 FLOORS = ("datasets", "get", "metrics", "model", "nn", "ode", "pl", "pp", "tl")
 FACES = ("tl", "pl", "pp", "get")
-SUBJECTS = {"pp.time": "key", "tl.perturb": "genes", "tl.map": "model", "get.perturbation": "name"}
+SUBJECTS = {
+    "pp.time": "key",
+    "tl.perturb": "genes",
+    "tl.map": "model",
+    "get.perturbation": "name",
+    "get.response": "name",
+    "pl.perturbation": "name",
+}
 """What may follow `adata` by position."""
 WITHOUT_CELLS = {"pp.stoichiometry": "reactions"}
 """What leads where there are no cells."""

@@ -46,6 +46,8 @@ def find_evidence(
     coupling_key: str | None = None,
     pseudotime_key: str | None = None,
     velocity_key: str | None = None,
+    growth_key: str | None = None,
+    unbalanced: bool = False,
 ) -> list[Evidence]:
     """Named evidence, else the first that is found: velocity, spliced/unspliced, a pseudotime, `uns["iroot"]`.
 
@@ -54,10 +56,24 @@ def find_evidence(
     found = []
     if snapshots is None and coupling_key is not None:
         raise EvidenceError(f"coupling_key={coupling_key!r} joins cells of different days. Pass time_key= as well.")
+    if snapshots is None and growth_key is not None:
+        raise EvidenceError(f"growth_key={growth_key!r} is a rate per unit of time_key=. Pass time_key= as well.")
+    if snapshots is None and unbalanced:
+        raise EvidenceError("unbalanced=True learns growth from cells of different days. Pass time_key= as well.")
     if snapshots is not None:
         if pseudotime_key is not None:
             check_said_once(adata, pseudotime_key, snapshots)
-        found.append(time_course_evidence(adata, snapshots, space, coupling_key=coupling_key, rng=rng))
+        found.append(
+            time_course_evidence(
+                adata,
+                snapshots,
+                space,
+                coupling_key=coupling_key,
+                growth_key=growth_key,
+                unbalanced=unbalanced,
+                rng=rng,
+            )
+        )
     if lineage_key is not None:
         found.append(lineage_evidence(adata, lineage_key, snapshots, space))
     if pseudotime_key is not None:

@@ -6,7 +6,18 @@ from ._fixed_points import fixed_points
 from ._jacobian import jacobian
 from ._model import model
 from ._perturbation import perturbation
+from ._response import response
 from ._screen import screen
 from ._trajectories import trajectories
 
-__all__ = ["agreement", "evaluation", "fixed_points", "jacobian", "model", "perturbation", "screen", "trajectories"]
+__all__ = [
+    "agreement",
+    "evaluation",
+    "fixed_points",
+    "jacobian",
+    "model",
+    "perturbation",
+    "response",
+    "screen",
+    "trajectories",
+]

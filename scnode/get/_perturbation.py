@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
@@ -30,23 +32,32 @@ def perturbation(adata: AnnData, name: str, *, key_added: str = DEFAULT) -> pd.D
     -------
     pandas.DataFrame
         One row a fate: `fate`, shares `control` and `perturbed`, `log_fold_change` (base 2) with its 95 % bootstrap
-        interval `ci_low` and `ci_high`, `qvalue`, and `ood` in [0, 1]: where :func:`scnode.tl.ood` was run before, the
-        mean probability that the perturbed end states of that fate should not be believed, else the share of them that
-        lie off the data.
+        interval `ci_low` and `ci_high` over start cells and members; `pvalue`, the share of random genes of equal mean
+        and variance that change the fate at least as much, and `qvalue`, that corrected over the fates by Benjamini
+        and Hochberg; and `ood` in [0, 1]: where :func:`scnode.tl.ood` was run before, the mean probability that the
+        perturbed end states of that fate should not be believed, else the share of them that lie off the data. A change
+        is to be called where the q value is small and the interval leaves out 0.
 
     Raises
     ------
     ScnodeError
         No perturbation of that name, or one without a table of fates.
     """
+    with stored_perturbation(adata, name, key_added) as record:
+        if "fates" not in record:
+            raise ScnodeError(
+                f"Perturbation {name!r} has no fates. Run scnode.tl.perturb(..., groupby=, overwrite=True)."
+            )
+        return record["fates"].copy()
+
+
+@contextmanager
+def stored_perturbation(adata: AnnData, name: str, key_added: str) -> Iterator[Mapping[str, Any]]:
+    """The record of a perturbation, to be read within."""
     with stored_result(adata, Keys(key_added).uns, "perturbations", by="scnode.tl.perturb(adata, genes)") as found:
         stored = found or {}
         if name not in stored:
             raise ScnodeError(
                 f"No perturbation {name!r}. {near(name, stored)} Run scnode.tl.perturb(adata, genes) first."
             )
-        if "fates" not in stored[name]:
-            raise ScnodeError(
-                f"Perturbation {name!r} has no fates. Run scnode.tl.perturb(..., groupby=, overwrite=True)."
-            )
-        return stored[name]["fates"].copy()
+        yield stored[name]

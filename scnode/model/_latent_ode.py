@@ -12,8 +12,9 @@ from scnode import ode
 from scnode._errors import ScnodeError
 from scnode._validation import near
 from scnode.data import Controls
+from scnode.model._moving import Moving, since
 from scnode.model._record import read_record, write_record
-from scnode.nn import ControlledField, Field, side_by_side
+from scnode.nn import ControlledField, Field, Regimen
 from scnode.train._losses import MOST_IMPLICIT
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from scnode._typing import VectorField
     from scnode.nn import Diffusion, Encoder, Hold
     from scnode.nn._inputs import Input
 
@@ -101,6 +101,21 @@ class LatentODE(nn.Module):
             )
         return self.encoder
 
+    def __repr__(self) -> str:
+        """What moves, where it lives, and what it is made of."""
+        inputs = f", u = ({', '.join(self.controls.names)})" if self.controls else ""
+        moved = f"f({'t, ' if self.field.time_dependent else ''}z{', u' if self.controls else ''})"
+        noisy = f"dz = {moved} dt + G(z) dW" if self.diffusion is not None else f"dz/dt = {moved}"
+        weights = sum(p.numel() for p in self.parameters())
+        source = f"adata.obsm[{self.use_rep!r}]" if self.use_rep else "expression"
+        coded = f"{self.encoder.name!r} of {len(self.genes)} genes" if self.encoder is not None else "none"
+        return (
+            f"LatentODE: {noisy}{inputs}\n"
+            f"  field    {self.field.name!r}, {self.field.n_members} member(s), {weights:,} weights\n"
+            f"  space    {self.n_latent} coordinates of {source}\n"
+            f"  encoder  {coded}"
+        )
+
     def columns(self, genes: Iterable[str]) -> list[int]:
         """Positions of genes in decoded expression.
 
@@ -157,35 +172,39 @@ class LatentODE(nn.Module):
         ts: Tensor,
         *,
         members: bool = False,
-        hold: Hold | None = None,
+        hold: Hold | Regimen | None = None,
         control: Input | None = None,
+        noise: ode.BrownianPath | None = None,
         **options: Any,
     ) -> Tensor:
         """Trajectories (start, sample, time, latent): one of the ensemble mean, or one of each member.
 
         Times (time,) or (start, time) are those of the clock where the field depends on it, and else count from
         anywhere. Where states are long, those of all members together, the default solver is dopri5: Jacobians would
-        cost more than its small steps. With `hold`, the starts are confined to its constraint and the flow stays on
-        it. A `control` that jumps is solved piece by piece.
+        cost more than its small steps. With `hold`, whose times count from the start, the starts are confined to its
+        constraint and the flow stays on it. A `control` or a `hold` that jumps is solved piece by piece. With `noise`,
+        Brownian paths of (sample, start), the trajectories are those of the drift and the diffusion, in 40 steps of
+        Euler and Maruyama; `options` of :func:`scnode.ode.solve` then have no effect.
+
+        Raises
+        ------
+        ScnodeError
+            A level that no state has, or noise for a model without a diffusion.
         """
-        n_samples = self.field.n_members if members else 1
-        if hold is not None:
-            start = hold.confine(start)
-        if n_samples * self.n_latent > MOST_IMPLICIT:
-            options = {"solver": "dopri5"} | options
-        if members:
-            start = start.repeat(1, n_samples)
-
-        def moving(field: Field) -> VectorField:
-            one: VectorField = field if members else field.mean
-            one = one if hold is None else hold.wrap(one)
-            return side_by_side(one, n_samples) if members else one
-
-        field = self.under(control)
-        breaks, fields = field.pieces() if isinstance(field, ControlledField) else (ts[:0], [field])
-        if not members and hold is None:
-            options = {"jacobians": [piece.jacobian for piece in fields]} | options
-        ys = ode.solve_pieces([moving(piece) for piece in fields], breaks, start, ts, **options).ys
+        n_samples, regimen = self.field.n_members if members else 1, Regimen.of(hold)
+        timed = regimen.moves or noise is not None
+        elapsed = since(ts) if timed else ts
+        moving = Moving(self.under(control), regimen, n_samples if members else 0, ts[..., :1] if timed else None)
+        start = regimen.confine(start)
+        if noise is not None:
+            ys = moving.shake(start, elapsed, self._diffusion(), noise)
+        else:
+            if n_samples * self.n_latent > MOST_IMPLICIT:
+                options = {"solver": "dopri5"} | options
+            if not members and hold is None:
+                options = {"jacobians": [piece.jacobian for piece in moving.fields]} | options
+            ys = moving.solve(start, elapsed, options)
+        ys = moving.retract(ys, elapsed if timed else elapsed.reshape(-1, elapsed.shape[-1])[0])
         return ys.unflatten(2, (n_samples, -1)).transpose(1, 2)
 
     def sample(
@@ -207,13 +226,16 @@ class LatentODE(nn.Module):
         ScnodeError
             The model has no diffusion.
         """
-        if self.diffusion is None:
-            raise ScnodeError("The model has no diffusion. Fit with noise=True, or call flow.")
         field = self.under(control)
         options = {"jacobian": field.jacobian} | options
         return ode.solve_sde(
-            field.mean, self.diffusion, start, ts, n_samples=n_samples, generator=generator, **options
+            field.mean, self._diffusion(), start, ts, n_samples=n_samples, generator=generator, **options
         ).ys
+
+    def _diffusion(self) -> Diffusion:
+        if self.diffusion is None:
+            raise ScnodeError("The model has no diffusion. Fit with noise=True, or call flow.")
+        return self.diffusion
 
     def to_arrays(self) -> dict[str, Any]:
         """Plain arrays and one string, as `.uns` and files keep them."""

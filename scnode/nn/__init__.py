@@ -14,6 +14,8 @@ from ._mlp_field import MLPField
 from ._moments import Moments
 from ._pca import PCA
 from ._polynomial_field import PolynomialField
+from ._readout import DecodedReadout, JointReadout, LinearReadout, Readout
+from ._regimen import Regimen
 from ._residual_map import ResidualMap
 from ._rna_field import RNAField
 from ._schedule import Schedule
@@ -28,16 +30,21 @@ __all__ = [
     "Autoencoder",
     "CirculatingField",
     "ControlledField",
+    "DecodedReadout",
     "Diffusion",
     "Encoder",
     "Field",
     "GradientField",
     "Hold",
+    "JointReadout",
     "LinearDecoder",
+    "LinearReadout",
     "MLPField",
     "Moments",
     "PolynomialField",
     "RNAField",
+    "Readout",
+    "Regimen",
     "ResidualMap",
     "Schedule",
     "StoichiometricField",

@@ -79,6 +79,10 @@ class Autoencoder(Curved):
         flat = (z * self.scale + self.center).reshape(-1, self.n_latent)
         return (self.decoder(flat) * self.unit + self.mean).reshape(*z.shape[:-1], -1)
 
+    def decode_genes(self, z: Tensor, columns: Tensor) -> Tensor:
+        """Expression (..., held) of some genes at states (..., row, latent), without that of the others."""
+        return self.decoder.some(z * self.scale + self.center, columns) * self.unit + self.mean[columns]
+
     def error(self, x: Tensor) -> Tensor:
         """Mean loss of the reconstruction of `x` (cell, gene), in units of the genes' variance."""
         return LOSSES[self.loss](self.decode(self.encode(x)) / self.unit, x / self.unit)

@@ -47,6 +47,11 @@ class Curved(nn.Module):
         """Expression of latent states (..., latent)."""
         raise NotImplementedError
 
+    def decode_genes(self, z: Tensor, columns: Tensor) -> Tensor:
+        """Expression (..., held) of some genes at states (..., row, latent), places (held,) or (row, held)."""
+        full = self.decode(z)
+        return full[..., columns] if columns.ndim == 1 else full.take_along_dim(columns.expand(*z.shape[:-1], -1), -1)
+
     def encode_velocity(self, x: Tensor, v: Tensor, batch: Tensor | None = None) -> Tensor:
         r"""Latent velocity :math:`\partial E(x)\,v` of a gene velocity `v` at expression `x`, both (cell, gene)."""
         return torch.func.jvp(lambda y: self.encode(y, batch), (x,), (v,))[1]

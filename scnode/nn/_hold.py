@@ -1,43 +1,199 @@
-"""Confine a flow to states on which chosen linear readouts keep their level."""
+"""Confine a flow to states on which chosen readouts keep their level."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
+from scnode._errors import ScnodeError
+from scnode.nn._readout import LinearReadout
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from scnode._typing import VectorField
+    from scnode.nn._readout import Readout
+
+_RETURN = 10.0
+"""Rate at which a flow comes back to the level, per unit of the clock."""
+
+CLOSE = 1e-4
+"""How far from its level a retracted state may be, in units of the readout."""
+
+_MOST, _LAST = 80, 20
+_ASLANT, _LOOSE = 0.05, 0.05
 
 
 @dataclass(frozen=True)
 class Hold:
-    r"""Constraint :math:`A z = b`, kept with the least change of the state and of its velocity.
+    r"""Constraint :math:`g(z) = b(t)`, kept with the least change of the state and of its velocity.
+
+    With the Jacobian :math:`G = \partial g/\partial z` and its pseudoinverse :math:`G^+` the flow
+
+    .. math:: \dot z = f + G^+\big(\dot b - G f - \kappa\,(g(z) - b)\big)
+
+    follows the level: :math:`g - b` decays at the rate :math:`\kappa = 10`, so that errors of a solver do not add up. A
+    linear readout :math:`g(z) = Az + c` is the case of a constant Jacobian.
 
     Parameters
     ----------
     readout
-        :math:`A`, one row for each quantity held, shape (held, latent); rows must be independent.
+        :math:`g`, or a matrix :math:`A` (held, latent) for :math:`g(z) = Az`; rows of the Jacobian must be independent.
     level
-        :math:`b`, shape (held,).
+        :math:`b`, shape (held,), or a smooth function of time that takes a scalar or a column (row, 1) and returns
+        (held,) or (row, held).
     """
 
-    readout: Tensor
-    level: Tensor
+    readout: Readout | Tensor
+    level: Tensor | Callable[[Tensor], Tensor]
 
-    def confine(self, states: Tensor) -> Tensor:
-        r"""Nearest states that meet the constraint, :math:`z - A^+(Az - b)`."""
-        return states - (states @ self.readout.T - self.level) @ torch.linalg.pinv(self.readout).T
+    @property
+    def moves(self) -> bool:
+        """Whether the level depends on time."""
+        return callable(self.level)
+
+    def confine(self, states: Tensor, t: Tensor | None = None) -> Tensor:
+        r"""Nearest states that meet the constraint.
+
+        From :math:`z_0` these are the fixed point of :math:`z = z_0 + G^+(z)\,(b - g(z) + G(z)(z - z_0))`, to which
+        all change is across the level set: one step where the readout is linear, else Gauss-Newton with shorter steps
+        where they overshoot, until each readout is within 1e-4 of its level.
+
+        Parameters
+        ----------
+        states
+            Shape (..., row, latent).
+        t
+            Time, for a level that moves.
+
+        Raises
+        ------
+        ScnodeError
+            States from which no state of this level is found.
+        """
+        found, gap = self._search(states, t)
+        if not self._readout.linear and bool((gap.abs() > CLOSE).any()):
+            raise ScnodeError(_unreached(self._at(t), gap))
+        return found
+
+    def reach(self, states: Tensor, t: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """States as of :meth:`confine`, the nearest tried where none meets the constraint, and which do (..., row)."""
+        found, gap = self._search(states, t)
+        return found, (gap.abs() <= CLOSE).all(-1) | self._readout.linear
+
+    def _search(self, states: Tensor, t: Tensor | None) -> tuple[Tensor, Tensor]:
+        """States, and what each readout lacks of its level."""
+        readout, level = self._readout, self._at(t)
+        value, slope = readout.linearised(states)
+        gap = level - value
+        if readout.linear:
+            return states + least_change(slope, gap), torch.zeros_like(gap)
+        found, share, slide = states, torch.ones_like(states[..., :1]), torch.ones_like(states[..., :1])
+        for step in range(_MOST):
+            if step == _MOST - _LAST:
+                share = torch.ones_like(share)
+            # Beside the step onto the level set, the part of the way so far that runs along it is taken back.
+            offset, miss = found - states, gap.abs().amax(-1, keepdim=True)
+            along = offset - least_change(slope, _along(slope, offset))
+            wide = _size(along) > _ASLANT * _size(offset)
+            open_ = (miss > CLOSE) | (wide & (step < _MOST - _LAST))
+            if not bool(open_.any()):
+                break
+            onto = share * least_change(slope, gap)
+            trial = found + onto - (slide if step < _MOST - _LAST else 0) * along
+            value, steep = readout.linearised(trial)
+            better = open_ & ((level - value).abs().amax(-1, keepdim=True) < miss.clamp_min(_LOOSE))
+            # Where the level set bends away from the start, a whole step along it would lead farther from there.
+            better &= _size(trial - states) <= _size(offset) + _size(onto)
+            found, gap = torch.where(better, trial, found), torch.where(better, level - value, gap)
+            slope = torch.where(better[..., None], steep, slope)
+            share = torch.where(better, (2 * share).clamp(max=1.0), share / 2)
+            slide = torch.where(better, (2 * slide).clamp(max=1.0), slide / 4)
+        return found, gap
 
     def wrap(self, field: VectorField) -> VectorField:
-        r"""The field along the constraint, :math:`f - A^+ A f`."""
-        across = (torch.linalg.pinv(self.readout) @ self.readout).T
+        """The field along the constraint."""
+        readout = self._readout
 
         def held(t: Tensor, y: Tensor) -> Tensor:
             velocity = field(t, y)
-            return velocity - velocity @ across
+            value, slope = readout.linearised(y)
+            level, rate = self._moving(t, value)
+            return velocity + least_change(slope, rate - _along(slope, velocity) - _RETURN * (value - level))
 
         return held
+
+    def across(self, states: Tensor, noise: Tensor) -> Tensor:
+        """Independent noises (..., latent) along the constraint, as a matrix (..., latent, noise)."""
+        slope = self._readout.linearised(states)[1]
+        part = _dual(slope).mT @ slope
+        same = torch.eye(noise.shape[-1], dtype=noise.dtype, device=noise.device)
+        return (same - part) * noise.unsqueeze(-2)
+
+    @property
+    def _readout(self) -> Readout:
+        if isinstance(self.readout, torch.Tensor):
+            return LinearReadout(self.readout, self.readout.new_zeros(len(self.readout)))
+        return self.readout
+
+    def _at(self, t: Tensor | None) -> Tensor:
+        if not callable(self.level):
+            return self.level
+        return self.level(torch.zeros(()) if t is None else t)
+
+    def _moving(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Level and its rate."""
+        if not callable(self.level):
+            return self.level, torch.zeros_like(like)
+        further = torch.is_grad_enabled()
+        with torch.enable_grad():
+            at = t if t.requires_grad else t.detach().requires_grad_()
+            level = self.level(at).to(like)
+            sums = level.reshape(-1, level.shape[-1]).sum(0)
+            rates = [_rate(one, at, further=further) for one in sums]
+        rate = (torch.stack(rates, -1) if at.ndim == 0 else torch.cat(rates, -1)).to(like)
+        return (level if further else level.detach()), rate
+
+
+def _rate(value: Tensor, t: Tensor, *, further: bool) -> Tensor:
+    if not value.requires_grad:
+        return torch.zeros_like(t)
+    found = torch.autograd.grad(value, t, create_graph=further, retain_graph=True, allow_unused=True)[0]
+    return torch.zeros_like(t) if found is None else found
+
+
+def least_change(slope: Tensor, move: Tensor) -> Tensor:
+    """Smallest changes of states (..., latent) that move their readouts by `move` (..., held)."""
+    dual = _dual(slope)
+    if dual.ndim == 2:
+        return move @ dual
+    return (move.unsqueeze(-1) * dual).sum(-2)
+
+
+def _size(change: Tensor) -> Tensor:
+    return change.norm(dim=-1, keepdim=True)
+
+
+def _along(slope: Tensor, change: Tensor) -> Tensor:
+    """How changes of states (..., latent) move their readouts."""
+    return change @ slope.mT if slope.ndim == 2 else (slope * change.unsqueeze(-2)).sum(-1)
+
+
+def _dual(slope: Tensor) -> Tensor:
+    """Transpose of the pseudoinverse, shape of the slope."""
+    gram = slope @ slope.mT if slope.shape[-2] > 1 else slope.square().sum(-1, keepdim=True)
+    return torch.linalg.solve(gram, slope) if slope.shape[-2] > 1 else slope / gram
+
+
+def _unreached(level: Tensor, gap: Tensor) -> str:
+    miss = gap.abs().amax(-1)
+    far = miss > CLOSE
+    worst = gap.reshape(-1, gap.shape[-1])[int(miss.argmax())]
+    at = level.expand_as(gap).reshape(-1, gap.shape[-1])[int(miss.argmax())]
+    return (
+        f"From {int(far.sum())} of {far.numel()} states the decoder does not reach {at.tolist()}: the nearest found is "
+        f"{(at - worst).tolist()}. Pass a level nearer to those of the cells, or fit with encoder='pca'."
+    )

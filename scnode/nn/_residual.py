@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from scnode._errors import ScnodeError
-from scnode.nn._perceptron import perceptron
+from scnode.nn._perceptron import ACTIVATIONS, perceptron
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,3 +57,15 @@ class ResidualPerceptron(nn.Module):
         """Value of (row, in) as (row, out)."""
         correction = perceptron(x, list(self.weights), list(self.biases), _ACTIVATION)
         return torch.addmm(self.bias, x, self.linear) + correction
+
+    def some(self, x: Tensor, columns: Tensor) -> Tensor:
+        """Outputs (..., held) of places (held,) or (row, held) at inputs (..., row, in)."""
+        *weights, last = self.weights
+        *biases, offset = self.biases
+        hidden = x
+        if weights:
+            hidden = perceptron(x.reshape(-1, x.shape[-1]), weights, biases, _ACTIVATION)
+            hidden = ACTIVATIONS[_ACTIVATION].value(hidden).reshape(*x.shape[:-1], -1)
+        pairs = ((x, self.linear.T[columns]), (hidden, last.T[columns]))
+        products = [a @ w.mT if columns.ndim == 1 else (a.unsqueeze(-2) * w).sum(-1) for a, w in pairs]
+        return products[0] + products[1] + (self.bias + offset)[columns]

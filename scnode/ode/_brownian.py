@@ -107,6 +107,10 @@ class BrownianPath:
         span = max(b - a, torch.finfo(torch.float64).tiny)
         return Increment(w_end - w, (area_end - area) / span - w)
 
+    def take(self, rows: Tensor) -> BrownianPath:
+        """The same motions of some of the paths (row,), which may repeat."""
+        return _Taken(self, rows)
+
     def _at(self, time: float) -> Tensor:
         """W and its integral, shape (2, path, noise)."""
         # Multiples of steps differ by rounding, and no noise fits between such times.
@@ -145,6 +149,22 @@ class BrownianPath:
 
     def _normals(self) -> tuple[Tensor, Tensor]:
         return normal(self.generator, self._states[0][0]), normal(self.generator, self._states[0][0])
+
+
+class _Taken(BrownianPath):
+    """Some paths of another motion."""
+
+    def __init__(self, whole: BrownianPath, rows: Tensor) -> None:
+        self._whole, self._rows = whole, rows
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of paths and of noises of each."""
+        return len(self._rows), self._whole.shape[1]
+
+    def increment(self, start: float | Tensor, end: float | Tensor) -> Increment:
+        """Over the interval from `start` to a later `end`."""
+        return Increment(*(part[self._rows] for part in self._whole.increment(start, end)))
 
 
 def normal(generator: torch.Generator, like: Tensor) -> Tensor:

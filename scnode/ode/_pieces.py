@@ -26,6 +26,7 @@ def solve_pieces(
     ts: Tensor,
     *,
     jacobians: Sequence[Callable[[Tensor, Tensor], Tensor]] | None = None,
+    jumps: Sequence[Callable[[Tensor], Tensor]] | None = None,
     **options: Any,
 ) -> Solution:
     r"""Integrate :math:`\dot y = f_k(t, y)` for :math:`b_k \le t < b_{k+1}`, each piece on its own.
@@ -45,6 +46,9 @@ def solve_pieces(
         Strictly monotone times, forward or backward, shape (time,); without a break (batch, time) too.
     jacobians
         One for each field.
+    jumps
+        What becomes of the states (batch, state) at each break, before the next piece begins; a state asked for at a
+        break is that after it. Forward in time only.
     **options
         Passed to :func:`scnode.ode.solve`.
 
@@ -57,12 +61,12 @@ def solve_pieces(
     Raises
     ------
     SolverError
-        Numbers of fields and breaks that do not fit, breaks that do not increase, times for each trajectory of its
-        own, or what :func:`scnode.ode.solve` raises.
+        Numbers of fields, breaks and jumps that do not fit, breaks that do not increase, jumps backward in time, times
+        for each trajectory of its own, or what :func:`scnode.ode.solve` raises.
     """
     if len(fields) == 1 and not len(breaks):
         return solve(fields[0], y0, ts, jacobian=None if jacobians is None else jacobians[0], **options)
-    _check(len(fields), breaks, ts)
+    _check(len(fields), breaks, ts, jumps)
     breaks = breaks.to(device=y0.device, dtype=torch.float64)
     times = ts.to(device=y0.device, dtype=torch.float64)
     chain = _Chain(y0)
@@ -70,16 +74,23 @@ def solve_pieces(
         inside = times[_between(times, start, end)]
         leg = torch.cat([start[None], inside, end[None]])
         own: dict[str, Any] = {} if jacobians is None else {"jacobian": jacobians[number]}
-        chain = chain.then(solve(fields[number], chain.y, leg, **own, **options), last=bool((times == end).any()))
+        part, asked = solve(fields[number], chain.y, leg, **own, **options), bool((times == end).any())
+        ends = jumps is not None and number < len(breaks) and bool(end == breaks[number])
+        chain = chain.then(part, last=asked, jump=jumps[number] if jumps is not None and ends else None)
     return chain.solution(ts)
 
 
-def _check(n_fields: int, breaks: Tensor, ts: Tensor) -> None:
+def _check(n_fields: int, breaks: Tensor, ts: Tensor, jumps: Sequence[Any] | None) -> None:
     if ts.ndim != 1 or len(ts) < 2:
         raise SolverError(f"ts has shape {tuple(ts.shape)}: pieces share their times. Pass two or more, as (time,).")
     if breaks.ndim != 1 or n_fields != len(breaks) + 1 or not bool((breaks.diff() > 0).all()):
         raise SolverError(
             f"{n_fields} fields do not go with breaks {breaks.tolist()}. Pass increasing breaks, and one field more."
+        )
+    if jumps is not None and (len(jumps) != len(breaks) or not bool(ts[-1] > ts[0])):
+        raise SolverError(
+            f"{len(jumps)} jumps do not go with {len(breaks)} breaks from {float(ts[0]):g} to {float(ts[-1]):g}. Pass "
+            "one for each break, and increasing times."
         )
 
 
@@ -108,11 +119,13 @@ class _Chain:
     paid: Tensor | None = None
     parts: tuple[Solution, ...] = ()
 
-    def then(self, part: Solution, *, last: bool) -> _Chain:
-        """With one piece more, whose end is asked for where it is the `last` of its times."""
+    def then(self, part: Solution, *, last: bool, jump: Callable[[Tensor], Tensor] | None) -> _Chain:
+        """With one piece more, whose end is asked for where it is the `last` of its times, and what follows it."""
         # A trajectory that was lost in an earlier piece stays where it is.
         lost = self.status.bool()[:, None, None] if self.parts else None
         ys = part.ys if lost is None else torch.where(lost, self.y.unsqueeze(1), part.ys)
+        if jump is not None:
+            ys = torch.cat([ys[:, :-1], jump(ys[:, -1]).unsqueeze(1)], 1)
         kept = slice(1, None if last else -1)
         cost, paid = self.costs, self.paid
         if part.cost is not None:

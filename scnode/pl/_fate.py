@@ -11,6 +11,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
 from scnode.pl._cells import draw_cells, finish
+from scnode.pl._colors import category_colors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,8 @@ def fate(
     size, cmap
         Of the cells, as in :func:`scanpy.pl.embedding`.
     palette
-        Colour of each fate; by default that of its group in ``uns["<groupby>_colors"]``, else of a palette of scanpy.
+        Colour of each fate; by default that of its group in ``uns["<groupby>_colors"]``, else of a palette that
+        colour-blind readers can tell apart.
     ax
         Two axes to draw on, of the bars and of the cells.
     title
@@ -93,7 +95,7 @@ def fate(
     # Cells that were mapped to a model alone have no clock.
     if keys.time in adata.obs:
         means = means.loc[adata.obs[keys.time].groupby(labels).mean().sort_values(ascending=False).index]
-    colors = _colors(adata, source, [str(c) for c in table.columns], palette)
+    colors = category_colors(adata, source, [str(c) for c in table.columns], palette=palette)
     left = np.zeros(len(means))
     for name, shade in zip(table.columns, colors, strict=True):
         bars.barh(means.index, means[name], left=left, **({"color": shade, "label": name} | kwargs))
@@ -121,22 +123,6 @@ def _labels(adata: AnnData, groupby: str) -> np.ndarray:
         raise ScnodeError(f"adata.obs[{groupby!r}] not found. {near(groupby, adata.obs.columns)} Pass groupby=.")
     column = adata.obs[groupby]
     return np.where(column.isna(), _UNNAMED, column.astype(str)).astype(str)
-
-
-def _colors(adata: AnnData, source: str, names: list[str], palette: Sequence[Any] | None) -> list[Any]:
-    from scanpy.plotting.palettes import default_20, default_102
-
-    if palette is not None:
-        if len(palette) < len(names):
-            raise ScnodeError(f"palette= has {len(palette)} colours for {len(names)} fates. Pass one for each.")
-        return list(palette)[: len(names)]
-    own = adata.uns.get(f"{source}_colors")
-    column = adata.obs.get(source)
-    if own is not None and column is not None and column.dtype == "category":
-        known = dict(zip(map(str, column.cat.categories), own, strict=False))
-        if set(names) <= set(known):
-            return [known[name] for name in names]
-    return list(default_20 if len(names) <= 20 else default_102)[: len(names)]
 
 
 def _draw_map(adata: AnnData, basis: str, values: pd.Series, ax: Axes, **options: Any) -> None:

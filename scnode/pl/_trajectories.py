@@ -10,6 +10,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode.data import Support
 from scnode.pl._cells import draw_cells, embedding, finish, new_axes
+from scnode.pl._place import place
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -93,7 +94,7 @@ def trajectories(
     if stored is None:
         raise ScnodeError(f"adata.uns[{keys.uns!r}] holds no trajectories. Run scnode.tl.trajectories(adata) first.")
     position = embedding(adata, basis)
-    paths, belief = _place(adata, position, stored, keys, n_trajectories)
+    paths, belief = placed_paths(adata, position, stored, keys, n_trajectories)
     ax = new_axes(ax)
     draw_cells(adata, basis, color, ax, size=size, alpha=alpha, legend_loc=legend_loc, palette=palette, title="")
     limits = ax.get_xlim(), ax.get_ylim()
@@ -114,7 +115,7 @@ def trajectories(
     return finish(ax, title=title, show=show, return_fig=return_fig)
 
 
-def _place(
+def placed_paths(
     adata: AnnData, position: np.ndarray, stored: dict[str, Any], keys: Keys, n_trajectories: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions (trajectory, step, 2), and belief in [0, 1] in each state (trajectory, step), 0 off the cells."""
@@ -124,11 +125,8 @@ def _place(
     chosen = np.unique(np.linspace(0, len(states) - 1, min(n_trajectories, len(states))).round().astype(int))
     states = states[chosen]
     doubt = np.asarray(stored["ood"]).reshape(-1, states.shape[1])[chosen] if "ood" in stored else 0.0
-    support = Support(latent)
-    distance, index = support.nearest(states)
-    weight = np.exp(-((distance / distance[..., -1:]) ** 2) * 2)
-    weight /= weight.sum(-1, keepdims=True)
-    return np.einsum("tsk,tskd->tsd", weight, position[index]), (support.excess(distance) == 0) * (1 - doubt)
+    placed, near = place(Support(latent), position, states)
+    return placed, near * (1 - doubt)
 
 
 def _time_scale(t: np.ndarray, cmap: str | Colormap) -> Any:

@@ -212,6 +212,7 @@ def _between(gathered: Gathered, snapshots: Snapshots | None, rng: np.random.Gen
         "bridge_clock": bridge.clock[kept],
         "bridge_arm": bridge.arm[kept],
         "local": 1 - gathered.target.share["time"],
+        "growth": gathered.growth,
     }
 
 

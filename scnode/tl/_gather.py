@@ -42,6 +42,11 @@ class Gathered:
     clock_report: dict[str, Any]
     notes: list[str]
 
+    @property
+    def growth(self) -> np.ndarray | None:
+        """Rate at which each cell multiplies, per unit of the clock, where a source has it."""
+        return next((s.growth for s in self.sources if s.growth is not None), None)
+
 
 def gather(
     adata: AnnData,
@@ -51,7 +56,7 @@ def gather(
     weights: Mapping[str, float] | None,
     rng: np.random.Generator,
     controls: Controls | None = None,
-    **keys: str | None,
+    **keys: Any,
 ) -> Gathered:
     """Find the evidence, mix it, and bring it to the clock: days where they are known, else the first source's."""
     sources = find_evidence(adata, space.evidence, snapshots=snapshots, rng=rng, **keys)

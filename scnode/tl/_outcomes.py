@@ -75,13 +75,15 @@ def outcome_table(
     perturbed: np.ndarray,
     doubt: np.ndarray | None = None,
     *,
+    pvalues: np.ndarray | None = None,
     corrected: bool = True,
 ) -> pd.DataFrame:
-    """One row a fate: shares of both arms, log2 fold change with its bootstrap interval, q value, doubt.
+    """One row a fate: shares of both arms, log2 fold change with its bootstrap interval, p and q value, doubt.
 
     `doubt` (start, member) are the scores of the perturbed end states, by default 1 off the data and 0 on them.
-    Start cells and ensemble members are resampled together; the p value is the bootstrap's two-sided sign test, and q
-    values are Benjamini and Hochberg's over the fates, or p values still to be corrected over more tests.
+    Start cells and ensemble members are resampled together; the p value of a fate is that given, else the bootstrap's
+    two-sided sign test, and q values are Benjamini and Hochberg's over the fates, or p values still to be corrected
+    over more tests.
     """
     import pandas as pd
     from scipy.stats import false_discovery_control
@@ -106,27 +108,32 @@ def outcome_table(
             }
         )
     table = pd.DataFrame(rows)
-    if corrected:
-        table["qvalue"] = false_discovery_control(table["qvalue"])
-    return table
+    if pvalues is not None:
+        table["pvalue"] = pvalues
+    table["qvalue"] = false_discovery_control(table["pvalue"]) if corrected else table["pvalue"]
+    return table[[*table.columns.drop(["ood", "qvalue"]), "qvalue", "ood"]]
+
+
+def log_change(before: np.ndarray, after: np.ndarray, n_starts: int) -> np.ndarray:
+    """log2 fold change of shares; half a start keeps the logarithm of an empty fate finite."""
+    half = 0.5 / n_starts
+    return np.log2((after + half) / (before + half))
 
 
 def _change(before: np.ndarray, after: np.ndarray, starts: np.ndarray, members: np.ndarray) -> dict[str, float]:
-    """log2 fold change of a share with its interval, and the p value, still to be corrected, as `qvalue`.
+    """log2 fold change of a share with its interval, and the p value of its sign.
 
     `before` and `after` are (start, member); `starts` (start, resample) are row numbers and `members`
     (member, resample) weights.
     """
-    # Half a start keeps the logarithm of an empty fate finite.
-    half = 0.5 / len(before)
     # Members first: one small matrix product for all resamples instead of gathering every end.
     drawn = [np.take_along_axis(arm @ members, starts, axis=0).mean(0) for arm in (before, after)]
-    change = np.log2((drawn[1] + half) / (drawn[0] + half))
+    change = log_change(drawn[0], drawn[1], len(before))
     low, high = np.quantile(change, [0.025, 0.975])
     tail = min((change <= 0).sum(), (change >= 0).sum())
     return {
-        "log_fold_change": float(np.log2((after.mean() + half) / (before.mean() + half))),
+        "log_fold_change": float(log_change(before.mean(), after.mean(), len(before))),
         "ci_low": float(low),
         "ci_high": float(high),
-        "qvalue": min(1.0, 2 * (1 + tail) / (1 + len(change))),
+        "pvalue": min(1.0, 2 * (1 + tail) / (1 + len(change))),
     }

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._settings import logger
+from scnode._typing import RandomState
 from scnode._write import written
 from scnode.model import stored_model
-from scnode.tl._cell_clock import cell_clock, own_times
-from scnode.tl._control import chosen_control
+from scnode.tl._cell_clock import cell_clock
+from scnode.tl._constraint import Reader, regimen
+from scnode.tl._control import own_control
+from scnode.tl._experiment import departure, difference_field, set_up
+from scnode.tl._matched import null_effects
 from scnode.tl._outcomes import outcome_table, terminal_groups
-from scnode.tl._rna import held_at
+from scnode.tl._outside import regress_outside
+from scnode.tl._protocol import Course, GeneLevel, as_table, read_courses
+from scnode.tl._response import responses
 from scnode.tl._trajectories import Start, start_rows
 from scnode.tl._trust import Trust
 
@@ -23,20 +29,23 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scnode.model import LatentODE
-    from scnode.nn import PCA, Hold
 
-_N_STEPS = 9
+_N_STEPS = 17
+_N_KEPT = 100
 
 
 def perturb(
     adata: AnnData,
-    genes: Mapping[str, float],
+    genes: Mapping[str, GeneLevel],
     *,
     mode: Literal["hold", "initial"] = "hold",
     start: Start = None,
     groupby: str | None = None,
     groups: Sequence[str] | None = None,
     t: float | None = None,
+    n_null: int = 99,
+    noise: bool | None = None,
+    rng: RandomState = 0,
     name: str | None = None,
     overwrite: bool = False,
     key_added: str = DEFAULT,
@@ -44,19 +53,32 @@ def perturb(
 ) -> AnnData | None:
     r"""Flow from the same cells with and without genes held at a level.
 
-    Decoded expression of a held gene is :math:`a\cdot z + b`. Its level defines a plane of the latent space; the start
-    is moved to the nearest state on that plane, and with ``mode="hold"`` the flow follows
-    :math:`\dot z = (I - A^+A) f(z)`, so that the gene keeps its level while every other responds through the field.
-    In a model of RNA the state holds the gene itself: :math:`s` is kept at its level and :math:`u` at
-    :math:`(\gamma/\beta)s`, which is zero for a knock-out. Both arms start from the same cells and go through every
-    member of the ensemble with the same solver, each cell under its own input where the field takes one.
+    Let :math:`g(z)` be the decoded expression of the genes and :math:`b(t)` their levels. The start is moved to the
+    nearest state with :math:`g = b(0)`, and with ``mode="hold"`` the flow follows
+
+    .. math:: \dot z = f(z) + G^+\big(\dot b - G f(z) - \kappa\,(g(z) - b)\big), \qquad G = \partial g/\partial z,
+
+    so that the genes keep their levels with the least change of the velocity while every other responds through the
+    field. Of a linear decoder :math:`G` is constant and the level set a plane; of any other the states written are
+    those nearest on it, whose decoded level is within 1e-4. In a model of RNA the state holds the gene itself:
+    :math:`s` is kept at its level and :math:`u` at :math:`(\gamma/\beta)s`, which is zero for a knock-out. A gene that
+    was measured and is not of the model is read off the state by ridge regression.
+
+    Both arms start from the same cells and go through every member of the ensemble with the same solver, each cell
+    under its own input where the field takes one, and with noise along the same Brownian motions. The same is done to
+    random genes of equal mean and variance, in one solve, from up to 25 of the starts: their fold changes of the fates
+    are what chance gives.
 
     Parameters
     ----------
     adata
-        Annotated by :func:`scnode.tl.fit` with ``encoder="pca"``, ``decoder="linear"`` or ``field="rna"``.
+        Annotated by :func:`scnode.tl.fit` with a decoder.
     genes
-        Level of each gene in log-normalised units; 0 is a knock-out.
+        Level of each gene in log-normalised units: a number (0 is a knock-out); a function of the time since the
+        start, which takes a tensor and returns a number; a :class:`scnode.nn.Schedule`; or a schedule
+        ``(times, levels)``, each level from its time until the next one, or ``(times, levels, "linear")``. Where a
+        level is None or NaN, and before its first time, the gene is left to itself: ``([0, 0.3], [2.0, None])`` is a
+        pulse. Times are in units of the clock from the start. A VAE, which decodes no zero, holds at 0.01 at least.
     mode
         ``"hold"`` keeps the level throughout, ``"initial"`` changes the start only.
     start
@@ -67,6 +89,14 @@ def perturb(
         no table of fates.
     t
         Length of the flow in units of the clock, 1 (its full range) by default.
+    n_null
+        How many random genes, or choices of as many genes, make the null. The smallest p value is one over one more.
+        With 0, or where the model has no other gene, it is that of the bootstrap: whether the ensemble and the start
+        cells agree on the sign.
+    noise
+        Whether the cells are shaken, each by one Brownian motion a member; by default where the model has a diffusion.
+    rng
+        Source of the noise and of the null.
     name
         Name of the result, by default made of genes and levels: ``"Gata1_0"``.
     overwrite
@@ -77,105 +107,84 @@ def perturb(
     Returns
     -------
     AnnData or None
-        Writes ``uns["scnode"]["perturbations"][name]`` (`genes`, `levels`, `mode`, `t`, `start`, `control` and
-        `perturbed` end states (start, member, latent), and `fates`, the table of :func:`scnode.get.perturbation`),
-        ``obsm["X_scnode_<name>"]`` mean end states (cell, latent) and ``obs["scnode_<name>_shift"]``, the distance
-        between the mean end states of both arms; the last two are NaN for cells outside `start`. After
-        :func:`scnode.tl.ood` the record also holds `ood` (start, member), the scores of the perturbed end states.
+        Writes ``obsm["X_scnode_<name>"]`` mean end states (cell, latent); ``obsm["scnode_<name>_shift"]`` (cell,
+        latent), what these differ from the control's, and its length ``obs["scnode_<name>_shift"]``;
+        ``obs["scnode_<name>_departure"]``, the time at which the two arms, beyond what was done to the start, are
+        farther apart than the members of the ensemble, infinite where they never are; all NaN for cells outside
+        `start`. ``obsm["velocity_scnode_<name>_difference"]`` (cell, latent) is what holding the genes does to the
+        velocity of every cell, NaN where no state has the level.
+
+        ``uns["scnode"]["perturbations"][name]`` holds `genes`, `levels` (gene,) at the start (NaN where left alone),
+        `schedule` (a table of the level over time), `mode`, `t`, `start`, `control` and `perturbed` end states (start,
+        member, latent); `path_t`, `path_start`, `path_control` and `path_perturbed` (start, member, step, latent) for
+        at most 100 starts, and over these the mean expression `response_control` and `response_perturbed` (step, gene)
+        with the members' standard deviation of the difference, `response_sd`; `explained_variance` by gene for those
+        that are not of the model; with groups their column `groupby`, `fates`, the table of
+        :func:`scnode.get.perturbation`, `null_genes` (draw, gene) and `null` (draw, fate), their log2 fold
+        changes. After :func:`scnode.tl.ood` also `ood` (start, member), the scores of the perturbed end states.
 
     Raises
     ------
     ScnodeError
-        No fitted model, no decoder or a nonlinear one, an unknown gene or group, a level that is negative or not a
-        number, or a name already in use.
+        No fitted model, no decoder, a gene that is neither of the model nor measured, is constant, or of whose variance
+        the state explains less than 5 % though it is not of the model; an unknown group; a level that is negative, not
+        a number, or that no state has; a schedule that contradicts itself or leaves the flow; or a name already in use.
     SolverError
         A trajectory that could not be integrated.
     """
-    import torch
-
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
-    hold = constraint(model, genes)
     if mode not in ("hold", "initial"):
         raise ScnodeError(f"mode={mode!r} is unknown. Pass 'hold' or 'initial'.")
     horizon = 1.0 if t is None else float(t)
-    if not horizon > 0:
-        raise ScnodeError(f"t={horizon} must be positive. Leave it out for the full range of the clock.")
-    name = _free_name(adata.uns[keys.uns], genes, name, overwrite=overwrite)
-    rows = start_rows(adata, start, keys)
+    if not horizon > 0 or n_null < 0:
+        raise ScnodeError(f"t={horizon} must be positive and n_null={n_null} not negative. Leave them out.")
+    courses = read_courses(genes, horizon, mode)
+    name = _free_name(adata.uns[keys.uns], courses, name, overwrite=overwrite)
+    reader = Reader(model, regress_outside(adata, model, keys, [course.gene for course in courses]))
+    latent, rows = np.asarray(adata.obsm[keys.latent], dtype=float), start_rows(adata, start, keys)
     terminal = terminal_groups(adata, keys, groupby, groups)
-    states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
-    elapsed = torch.linspace(0, horizon, _N_STEPS)
-    ts = own_times(model, cell_clock(adata, model, keys)[rows], elapsed)
-    with torch.no_grad():
-        own = chosen_control(adata, model, rows, None)
-        control = model.flow(states, ts, members=True, control=own)[:, :, -1].numpy()
-        held = hold if mode == "hold" else None
-        paths = model.flow(hold.confine(states), ts, members=True, hold=held, control=own).numpy()
-    perturbed = paths[:, :, -1]
+    plan = regimen(courses, horizon, lambda which, level: reader.hold([courses[i].gene for i in which], level))
+    source, elapsed = np.random.default_rng(rng), np.linspace(0, horizon, _N_STEPS)
+    holding = mode == "hold"
+    experiment = set_up(adata, model, keys, rows, elapsed=elapsed, noise=noise, rng=source, holding=holding)
+    control, perturbed = experiment.run(), experiment.run(plan)
     trust = Trust.stored(adata, keys, model)
-    doubt = None if trust is None else trust.along(elapsed.numpy().astype(float), paths.astype(float))["ood"][..., -1]
+    # Every second step judges the end as well, at half the cost.
+    seen = elapsed[::2], perturbed[:, :, ::2].astype(float)
+    doubt = None if trust is None else trust.along(*seen)["ood"][..., -1]
+    ends = control[:, :, -1], perturbed[:, :, -1]
     record: dict[str, Any] = {
-        "genes": list(genes),
-        "levels": np.array([float(v) for v in genes.values()]),
+        **_describe(courses, reader, horizon),
         "mode": mode,
         "t": horizon,
         "start": adata.obs_names[rows].to_numpy().astype(str),
-        "control": control,
-        "perturbed": perturbed,
+        "control": ends[0],
+        "perturbed": ends[1],
+        **_paths(model, elapsed, control, perturbed, adata.obs_names[rows].to_numpy().astype(str)),
     }
     if doubt is not None:
         record["ood"] = doubt
     if terminal is not None:
-        latent = np.asarray(adata.obsm[keys.latent], dtype=float)
-        record["fates"] = outcome_table(latent, terminal, control, perturbed, doubt)
+        null = null_effects(
+            experiment, reader, courses, ends=ends, latent=latent, terminal=terminal, n=n_null, rng=source
+        )
+        record["fates"] = outcome_table(latent, terminal, *ends, doubt, pvalues=null.pop("pvalues", None))
+        record |= null | {"groupby": groupby or str(adata.uns[keys.uns]["fate"]["groupby"])}
+    columns = {
+        "shift": (ends[1] - ends[0]).mean(1),
+        "departure": departure(elapsed, control, perturbed),
+        "ends": ends[1].mean(1),
+    }
+    clock, own = cell_clock(adata, model, keys), own_control(adata, model)
+    difference = difference_field(model, plan, latent, clock, own, holding=holding)
     with written(adata, copy=copy) as result:
-        _write(result, keys, name, rows, record)
+        _write(result, keys, name, record, rows=rows, columns=columns, difference=difference)
     return result if copy else None
 
 
-def linear_decoder(model: LatentODE) -> PCA:
-    """The decoder, of which a gene's level is a plane of the latent space."""
-    from scnode.nn import PCA
-
-    decoder = model.decoder
-    if not isinstance(decoder, PCA):
-        raise ScnodeError(
-            f"A gene is held on a plane of the latent space, and decoded by {decoder.name!r} its level is none. "
-            "Fit with encoder='pca'."
-        )
-    return decoder
-
-
-def constraint(model: LatentODE, genes: Mapping[str, float]) -> Hold:
-    """What keeps genes at their levels."""
-    import torch
-
-    from scnode.nn import Hold, Moments
-
-    decoder = model.decoder if isinstance(model.decoder, Moments) else linear_decoder(model)
-    if not isinstance(genes, Mapping) or not genes:
-        raise ScnodeError(f"genes={genes!r} names no gene. Pass {{'<gene>': 0.0}} for a knock-out.")
-    columns = model.columns(genes)
-    for gene, level in genes.items():
-        if not isinstance(level, Real) or not np.isfinite(level) or level < 0:
-            raise ScnodeError(
-                f"genes={{{gene!r}: {level!r}}} must be one level of at least 0 in log-normalised units. "
-                "Pass 0.0 for a knock-out."
-            )
-    if isinstance(decoder, Moments):
-        return held_at(model, columns, list(genes.values()))
-    readout = decoder.components[columns]
-    if int(torch.linalg.matrix_rank(readout)) < len(columns):
-        raise ScnodeError(
-            f"The latent space cannot hold {list(genes)} apart. Name fewer genes, or fit with a larger n_latent=."
-        )
-    levels = torch.tensor([float(v) for v in genes.values()])
-    return Hold(readout, levels - decoder.mean[columns])
-
-
-def _free_name(run: Mapping[str, Any], genes: Mapping[str, float], name: str | None, *, overwrite: bool) -> str:
-    name = name or "_".join(f"{g}_{float(v):g}" for g, v in genes.items()).replace("/", "-")
+def _free_name(run: Mapping[str, Any], courses: Sequence[Course], name: str | None, *, overwrite: bool) -> str:
+    name = name or "_".join(_label(course) for course in courses).replace("/", "-")
     if "/" in name:
         raise ScnodeError(f"name={name!r} holds '/', which files use to nest. Pass another name=.")
     stored = run.get("perturbations", {})
@@ -186,12 +195,57 @@ def _free_name(run: Mapping[str, Any], genes: Mapping[str, float], name: str | N
     return name
 
 
-def _write(adata: AnnData, keys: Keys, name: str, rows: np.ndarray, record: dict[str, Any]) -> None:
-    control, perturbed = record["control"].mean(1), record["perturbed"].mean(1)
-    ends = np.full((adata.n_obs, control.shape[1]), np.nan, dtype=np.float32)
-    shift = np.full(adata.n_obs, np.nan)
-    ends[rows], shift[rows] = perturbed, np.linalg.norm(perturbed - control, axis=1)
-    adata.obsm[keys.end_states(name)] = ends
-    adata.obs[keys.shift(name)] = shift
+def _label(course: Course) -> str:
+    return f"{course.gene}_{course.segments[0].coefficients[0, 0]:g}" if course.always else f"{course.gene}_schedule"
+
+
+def _describe(courses: Sequence[Course], reader: Reader, horizon: float) -> dict[str, Any]:
+    """What was asked, as files keep it."""
+    import torch
+
+    first = [course.at(0.0) for course in courses]
+    levels = [np.nan if segment is None else float(segment(torch.zeros(()).double())) for segment in first]
+    asked = {
+        "genes": [course.gene for course in courses],
+        "levels": np.array(levels),
+        "schedule": as_table(courses, horizon),
+    }
+    for gene, found in reader.outside.items():
+        logger.info("%s is not of the model: the state explains %.0f %% of its variance.", gene, 100 * found.explained)
+    if reader.outside:
+        asked["explained_variance"] = {
+            gene.replace("/", "-"): found.explained for gene, found in reader.outside.items()
+        }
+    return asked
+
+
+def _paths(
+    model: LatentODE, ts: np.ndarray, control: np.ndarray, perturbed: np.ndarray, names: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Both arms of a few starts, evenly taken, and mean expression along them."""
+    few = np.linspace(0, len(names) - 1, min(len(names), _N_KEPT)).round().astype(int)
+    kept = {"path_start": names[few], "path_control": control[few], "path_perturbed": perturbed[few]}
+    return {"path_t": ts, **kept, **responses(model, control[few], perturbed[few])}
+
+
+def _write(
+    adata: AnnData,
+    keys: Keys,
+    name: str,
+    record: dict[str, Any],
+    *,
+    rows: np.ndarray,
+    columns: dict[str, np.ndarray],
+    difference: np.ndarray,
+) -> None:
+    wide = {}
+    for label, values in columns.items():
+        wide[label] = np.full((adata.n_obs, *values.shape[1:]), np.nan, dtype=values.dtype)
+        wide[label][rows] = values
+    adata.obsm[keys.end_states(name)] = wide["ends"]
+    adata.obsm[keys.shift(name)] = wide["shift"]
+    adata.obs[keys.shift(name)] = np.linalg.norm(wide["shift"].astype(float), axis=1)
+    adata.obs[keys.departure(name)] = wide["departure"]
+    adata.obsm[keys.difference(name)] = difference
     run = adata.uns[keys.uns]
     adata.uns[keys.uns] = {**run, "perturbations": {**run.get("perturbations", {}), name: record}}

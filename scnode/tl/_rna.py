@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scnode._keys import Keys
     from scnode.data import Neighbors
     from scnode.model import LatentODE
-    from scnode.nn import Field, Hold, Moments, RNAField
+    from scnode.nn import Field, Moments, RNAField
     from scnode.tl._gather import Gathered
     from scnode.tl._space import FitSpace
 
@@ -112,19 +112,6 @@ def moments_of(adata: AnnData, model: LatentODE, neighbors: Neighbors) -> np.nda
         )
     pair = abundance.moments(np.array([place[gene] for gene in model.genes]))
     return np.concatenate(pair, axis=1) / np.tile(_parts(model)[1].unit.double().numpy(), 2)
-
-
-def held_at(model: LatentODE, columns: list[int], levels: Sequence[float]) -> Hold:
-    r"""Constraint that keeps genes at log-normalised levels: :math:`s` there, and :math:`u = (\gamma/\beta) s`."""
-    import torch
-
-    from scnode.nn import Hold
-
-    (field, decoder), n = _parts(model), len(model.genes)
-    spliced = torch.tensor([float(level) for level in levels]).expm1() / decoder.unit[columns]
-    ratio = (field.gamma.mean(0) / field.beta.mean(0))[columns].detach()
-    readout = torch.eye(2 * n)[[*columns, *(n + column for column in columns)]]
-    return Hold(readout, torch.cat((ratio * spliced, spliced)))
 
 
 def write_kinetics(adata: AnnData, keys: Keys, model: LatentODE) -> None:

@@ -16,9 +16,9 @@ from scnode._write import written
 from scnode.data import Support
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
+from scnode.tl._constraint import constraint, linear_decoder
 from scnode.tl._control import chosen_control
 from scnode.tl._outcomes import outcome_table, terminal_groups
-from scnode.tl._perturb import constraint, linear_decoder
 from scnode.tl._trajectories import Start, start_rows
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def screen(
     if not names or not horizon > 0 or n_verified < 0:
         raise ScnodeError(f"genes={genes!r}, t={t} and n_verified={n_verified} leave nothing to do. Leave them out.")
     # The level and the decoder are checked once, on the first gene.
+    linear_decoder(model)
     constraint(model, {names[0]: level})
     terminal = _terminal(adata, keys, groupby, groups)
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 # then the fit proper.
 _POLISH, _POLISH_SNAPSHOTS = (0.125, 0.2), (0.35, 1.0)
 _NOISE = 0.25
-# A field that stands still has a loss of about 1.
-_ATTEMPTS, _SMALLER, _EXPLODED, _USELESS = 4, 0.1, 1e3, 3.0
+# Times the loss of a field that stands still.
+_USELESS = 3.0
+_ATTEMPTS, _SMALLER, _EXPLODED = 4, 0.1, 1e3
 _PREPARED = 0.1
 
 
@@ -55,6 +57,8 @@ class Examples:
         Inputs of these states, for a field that takes one, shape (cell, control).
     arm, courses
         Number of the arm that each cell is of, shape (cell,), and the snapshots that the cells of each arm go through.
+    growth
+        Rate at which each cell multiplies, per unit of the snapshots' times, shape (cell,); 0 by default.
     clock, outside_clock, bridge_clock
         Time of every cell and of the states around and between them, shape (cell,), (cell,) and (state,); 0 by default.
         Those of `times` are then counted on the same clock.
@@ -77,6 +81,7 @@ class Examples:
     bridge_control: np.ndarray | None = None
     arm: np.ndarray | None = None
     courses: Sequence[Course] = ()
+    growth: np.ndarray | None = None
     clock: np.ndarray | None = None
     outside_clock: np.ndarray | None = None
     bridge_clock: np.ndarray | None = None
@@ -95,8 +100,12 @@ def fit_field(
     diffusion: Diffusion | None = None,
     polish: bool = True,
     resume: Path | None = None,
+    restore: bool = True,
 ) -> Fitted:
-    """Fit in place, and keep the best state on held-out cells; with `resume`, from where its files leave off."""
+    """Fit in place, and keep the best state on held-out cells; with `resume`, from where its files leave off.
+
+    Without `restore` nothing is asked of states around the cells, and the field has no rim.
+    """
     from scnode.train._module import CellData
     from scnode.train._noise import fit_noise, start_noise
 
@@ -109,9 +118,9 @@ def fit_field(
         scale=tensors["latent"].std(0).mean(),
         speed=tensors["velocity"].square().sum(1).mean().sqrt(),
         # As far as there are examples: a nearer rim would have to answer for the states beyond it.
-        reach=float(torch.linalg.vector_norm(taught - center, dim=1).max()),
+        reach=float(torch.linalg.vector_norm(taught - center, dim=1).max()) if restore else math.inf,
     )
-    prepared = field.prepare(*_taught(tensors, train))
+    prepared = field.prepare(*_taught(tensors, train, around=SURROUNDINGS if restore else 0.0))
     data = CellData(tensors, train=train, validation=validation, batch_size=batch_size, generator=torch_generator(rng))
     stage = partial(
         _stage,
@@ -119,8 +128,10 @@ def fit_field(
         data=data,
         options=trainer_options,
         local=examples.local,
+        useless=_USELESS * _still(tensors, examples.local, restore=restore),
         courses=examples.courses,
         counts_start=prepared,
+        restore=restore,
         resume=resume,
         notes=notes,
     )
@@ -152,6 +163,7 @@ def fit_field(
             options=trainer_options,
             generator=torch_generator(rng),
             resume=resume,
+            restore=restore,
         )
         history += found.history
         notes += found.notes
@@ -195,14 +207,15 @@ def _column(clock: np.ndarray | None, n: int) -> np.ndarray:
     return np.zeros((n, 1)) if clock is None else clock[:, None]
 
 
-def _taught(tensors: dict[str, torch.Tensor], train: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _taught(
+    tensors: dict[str, torch.Tensor], train: torch.Tensor, *, around: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """States, velocities and weights (member, state) of the regression's loss."""
     weight = tensors["weight"][train].T
-    around = torch.full_like(weight, SURROUNDINGS / len(train))
     return (
         torch.cat((tensors["latent"][train], tensors["outside"][train])),
         torch.cat((tensors["velocity"][train], tensors["outside_velocity"][train])),
-        torch.cat((weight / weight.sum(1, keepdim=True), around), 1),
+        torch.cat((weight / weight.sum(1, keepdim=True), torch.full_like(weight, around / len(train))), 1),
     )
 
 
@@ -213,6 +226,8 @@ def _time_course(examples: Examples, boot: np.ndarray) -> dict[str, np.ndarray]:
     following = np.append(examples.snapshot_times[1:], examples.snapshot_times[-1])
     window = np.stack([examples.snapshot_times, following], axis=1)[examples.snapshot]
     arrays = {"snapshot": examples.snapshot, "window": window, "boot": boot}
+    if examples.growth is not None:
+        arrays["growth"] = examples.growth
     if examples.bridge is not None and examples.bridge_velocity is not None:
         row = np.resize(np.arange(len(examples.bridge)), len(boot))
         arrays |= {"bridge": examples.bridge[row], "bridge_velocity": examples.bridge_velocity[row]}
@@ -240,9 +255,11 @@ def _stage(
     lr: float,
     options: Mapping[str, Any],
     local: float,
+    useless: float,
     notes: list[str],
     courses: Sequence[Course] = (),
     counts_start: bool = False,
+    restore: bool = True,
     solve_options: dict[str, object] | None = None,
     resume: Path | None = None,
 ) -> tuple[list[dict[str, Any]], bool, float]:
@@ -255,7 +272,9 @@ def _stage(
     history: list[dict[str, Any]] = []
     start, pace = copy.deepcopy(field.state_dict()), 1.0
     for attempt in range(_ATTEMPTS):
-        module = FieldModule(field, lr=pace * lr, local=local, solve_options=solve_options, courses=courses)
+        module = FieldModule(
+            field, lr=pace * lr, local=local, solve_options=solve_options, courses=courses, restore=restore
+        )
         found = run_stage(
             module,
             data,
@@ -273,18 +292,27 @@ def _stage(
         if found.interrupted:
             notes.append(f"Interrupted after {len(history)} epochs of the {stage}: its best state is kept.")
         losses = [epoch["validation_loss"] for epoch in found.history]
-        useless = solve_options is None and not min(losses, default=0.0) < _USELESS
-        if found.interrupted or attempt == _ATTEMPTS - 1 or not (useless or _exploded(losses)):
+        lost = solve_options is None and not min(losses, default=0.0) < useless
+        if found.interrupted or attempt == _ATTEMPTS - 1 or not (lost or _exploded(losses)):
             break
-        if useless:
+        if lost:
             field.load_state_dict(start)
         pace *= _SMALLER
-        whence = "begins anew" if useless else "goes on from its best state"
+        whence = "begins anew" if lost else "goes on from its best state"
         note(
             notes,
             f"The loss of the {stage} exploded in epoch {len(history) - 1}: the fit {whence} with lr={pace * lr:g}.",
         )
     return history, found.interrupted, pace
+
+
+def _still(tensors: dict[str, torch.Tensor], local: float, *, restore: bool) -> float:
+    """Loss of the regression of a field that stands still."""
+    unit, loss = tensors["velocity"].square().sum(1).mean(), local
+    for states, weight in (("outside", SURROUNDINGS if restore else 0.0), ("bridge", 1 - local)):
+        if weight and f"{states}_velocity" in tensors:
+            loss += weight * float(tensors[f"{states}_velocity"].square().sum(1).mean() / unit)
+    return loss
 
 
 def _exploded(losses: Sequence[float]) -> bool:

@@ -32,9 +32,10 @@ class FieldModule(L.LightningModule):
         local: float = 1.0,
         solve_options: dict[str, object] | None = None,
         courses: Sequence[Course] = (),
+        restore: bool = True,
     ) -> None:
         super().__init__()
-        self.courses = tuple(courses)
+        self.courses, self.restore = tuple(courses), restore
         self.field, self.lr, self.local, self.solve_options = field, lr, local, solve_options
         self.skipped = 0
 
@@ -43,7 +44,7 @@ class FieldModule(L.LightningModule):
         weight = batch["weight"].T
         even = torch.ones_like(weight)
         regression = self._regression(batch, "latent", weight)
-        surroundings = self._regression(batch, "outside", even)
+        surroundings = self._regression(batch, "outside", even) if self.restore else None
         penalty = self.field.penalty(batch["clock"], batch["latent"])
         if self.solve_options is None:
             return LossTerms(regression, surroundings, bridge=self._bridge(batch, even), penalty=penalty)
@@ -82,6 +83,7 @@ class FieldModule(L.LightningModule):
             batch["latent"],
             batch["boot"].T,
             solve_options=self.solve_options,
+            growth=batch.get("growth"),
         )
 
     def training_step(self, batch: Batch) -> Tensor:

@@ -62,8 +62,9 @@ class NoiseModule(FieldModule):
         local: float,
         solve_options: dict[str, Any] | None,
         generator: torch.Generator,
+        restore: bool = True,
     ) -> None:
-        super().__init__(field, lr=lr, local=local, solve_options=solve_options)
+        super().__init__(field, lr=lr, local=local, solve_options=solve_options, restore=restore)
         self.diffusion, self.generator = diffusion, generator
         self.seed = generator.initial_seed()
 
@@ -83,6 +84,7 @@ class NoiseModule(FieldModule):
             batch["latent"],
             weight=batch["boot"].T,
             generator=generator,
+            growth=batch.get("growth"),
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -136,6 +138,7 @@ def noisy_snapshot_loss(
     *,
     weight: Tensor,
     generator: torch.Generator,
+    growth: Tensor | None = None,
 ) -> Tensor:
     """As :func:`scnode.train._losses.snapshot_loss`, each cell carried by drift and noise of its own."""
     m = len(weight)
@@ -152,7 +155,7 @@ def noisy_snapshot_loss(
         on_failure="return",
     )
     arrived = found.ys[:, 0, -1].unflatten(1, (m, -1)).transpose(0, 1)
-    return paired_energy(field, arrived, snapshot, states, moving=moving, weight=weight)
+    return paired_energy(field, arrived, snapshot, window, states, moving=moving, weight=weight, growth=growth)
 
 
 def strays(field: Field, paths: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
@@ -190,6 +193,7 @@ def fit_noise(
     options: Mapping[str, Any],
     generator: torch.Generator,
     resume: Path | None = None,
+    restore: bool = True,
 ) -> Fitted:
     """Fit the diffusion, and with `solve_options` the drift along with it, in place."""
     strayed, lasted = start_noise(field, diffusion, data.tensors)
@@ -200,7 +204,8 @@ def fit_noise(
         batch_size=data.batch_size,
         generator=data.generator,
     )
-    module = NoiseModule(field, diffusion, lr=lr, local=local, solve_options=solve_options, generator=generator)
+    rest: dict[str, Any] = {"solve_options": solve_options, "generator": generator, "restore": restore}
+    module = NoiseModule(field, diffusion, lr=lr, local=local, **rest)
     before, notes = copy.deepcopy(module.state_dict()), list[str]()
     try:
         marks = {"lr": lr, "batch_size": data.batch_size, **(solve_options or {})}
