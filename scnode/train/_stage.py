@@ -112,6 +112,8 @@ def run_stage(
 
 def _run(trainer: Any, module: Any, data: Any, path: Path | None) -> bool:
     """Fit, and say whether the user interrupted."""
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=path)
@@ -119,9 +121,10 @@ def _run(trainer: Any, module: Any, data: Any, path: Path | None) -> bool:
         if SolverError.__name__ not in str(error):
             raise
         raise SolverError(str(error).strip().splitlines()[-1]) from error
-    except SystemExit:
-        # Lightning turns Ctrl-C into an exit of the whole process and leaves the signal ignored.
-        if not trainer.interrupted:
+    except SystemExit as end:
+        # Lightning turns Ctrl-C into an exit of the whole process and leaves the signal ignored; who ends the process
+        # with SIGTERM means it.
+        if isinstance(end, SIGTERMException) or not trainer.interrupted:
             raise
         signal.signal(signal.SIGINT, handler)
         return True
