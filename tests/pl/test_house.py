@@ -15,7 +15,11 @@ from scnode.pl._colors import SAFE, category_colors
 
 FILM = "animate"
 PLOTS = sorted(set(scnode.pl.__all__) - {FILM})
-OPTIONS = {"velocity_embedding_stream": {"color": "stage"}, "velocity_embedding_grid": {"color": "stage"}}
+OPTIONS = {
+    "velocity_embedding_stream": {"color": "stage"},
+    "velocity_embedding_grid": {"color": "stage"},
+    "perturbation": {"name": "low", "kind": "trajectories"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +31,7 @@ def whole(drawn):
     scnode.tl.fate(adata, groupby="end")
     scnode.tl.jacobian(adata, regulators=["g0"], effectors=["g1"])
     scnode.tl.ftle(adata)
+    scnode.tl.perturb(adata, {"g0": 0.5}, name="low", n_null=0)
     scnode.tl.screen(adata, groupby="stage", groups=["early", "late"], n_verified=2)
     methods = ("scnode", "no_motion", "ot_interpolation", "noise_floor")
     rows = [{"method": m, "holdout": 1.0, "w1": 1.0, "w2": 1.0, "energy": 1.0} for m in methods]
