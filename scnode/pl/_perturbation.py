@@ -152,7 +152,9 @@ def _draw_fates(adata: AnnData, record: dict[str, Any], palette: Any, ax: Axes, 
     ax.errorbar(change, np.arange(len(names)), xerr=error, fmt="none", ecolor="black", elinewidth=1.2, capsize=3)
     ax.axvline(0, color="black", linewidth=0.8)
     for row, (end, q) in enumerate(zip(np.maximum(ends[:, 1], np.maximum(change, 0)), table["qvalue"], strict=True)):
-        ax.annotate(f"q = {q:.2g}", (end, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize="small")
+        ax.annotate(
+            f"q = {q:.2g}", (end, row), xytext=(5, 0), textcoords="offset points", va="center", fontsize="small"
+        )
     ax.margins(x=0.18)
     ax.set(xlabel="log2 fold change of the fate")
     ax.spines[["top", "right"]].set_visible(False)
@@ -226,8 +228,7 @@ def _curves(
         others = [model.genes[i] for i in order[: _N_GENES + len(held)] if model.genes[i] not in held]
         genes = [*held, *others[:_N_GENES]]
     return {
-        gene: tuple(part[:, column] for part in parts)
-        for gene, column in zip(genes, model.columns(genes), strict=True)
+        gene: tuple(part[:, column] for part in parts) for gene, column in zip(genes, model.columns(genes), strict=True)
     }
 
 

@@ -191,7 +191,9 @@ def _check_apart(readout: Readout, n_latent: int, genes: Sequence[str]) -> None:
     size = slope.norm(dim=1, keepdim=True)
     if not bool((size > torch.finfo(torch.float32).tiny).all()):
         flat = sorted({gene for gene, one in zip(genes, size, strict=False) if not float(one) > 0})
-        raise ScnodeError(f"The latent space does not move {flat}: the gene is constant in it. Name a gene that varies.")
+        raise ScnodeError(
+            f"The latent space does not move {flat}: the gene is constant in it. Name a gene that varies."
+        )
     if int(torch.linalg.matrix_rank(slope / size, rtol=1e-4)) < len(slope):
         raise ScnodeError(
             f"The latent space cannot hold {list(genes)} apart. Name fewer genes, or fit with a larger n_latent=."

@@ -57,9 +57,7 @@ class Experiment:
         if plan is not None and not self.holding:
             start, hold = plan.confine(start), None
         with torch.no_grad():
-            paths = self.model.flow(
-                start, self.ts, members=True, hold=hold, control=self.control, noise=self.noise
-            )
+            paths = self.model.flow(start, self.ts, members=True, hold=hold, control=self.control, noise=self.noise)
         return paths.numpy()
 
     def repeated(self, cells: np.ndarray, n: int) -> Experiment:

@@ -243,7 +243,9 @@ def _describe(courses: Sequence[Course], reader: Reader, horizon: float) -> dict
     for gene, found in reader.outside.items():
         logger.info("%s is not of the model: the state explains %.0f %% of its variance.", gene, 100 * found.explained)
     if reader.outside:
-        asked["explained_variance"] = {gene.replace("/", "-"): found.explained for gene, found in reader.outside.items()}
+        asked["explained_variance"] = {
+            gene.replace("/", "-"): found.explained for gene, found in reader.outside.items()
+        }
     return asked
 
 

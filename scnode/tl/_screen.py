@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,10 +13,11 @@ from scnode._keys import DEFAULT, Keys
 from scnode._settings import settings
 from scnode.data import Support
 from scnode.model import stored_model
+from scnode.tl._adjoint_path import PIECES, AdjointPath, Odds
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._constraint import constraint, linear_decoder
 from scnode.tl._control import chosen_control
-from scnode.tl._outcomes import outcome_table, terminal_groups
+from scnode.tl._outcomes import outcome_table, rival_groups
 from scnode.tl._trajectories import Start, start_rows
 
 if TYPE_CHECKING:
@@ -28,11 +28,8 @@ if TYPE_CHECKING:
     from scnode._typing import VectorField
     from scnode.model import LatentODE
 
-_PIECES = 25
 _FEW = 20
 _OFF = 0.5
-# Of the log-odds: terminal cells are far apart, and steeper ones would count their distance alone.
-_RIDGE = 0.01
 
 
 def screen(
@@ -105,14 +102,15 @@ def screen(
     # The level and the decoder are checked once, on the first gene.
     linear_decoder(model)
     constraint(model, {names[0]: level})
-    terminal = _terminal(adata, keys, groupby, groups)
+    terminal = rival_groups(adata, keys, groupby, groups)
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)
     rows = start_rows(adata, start, keys)
     states, control = torch.as_tensor(latent[rows], dtype=torch.float32), chosen_control(adata, model, rows, None)
     fates = np.unique(terminal[terminal != ""])
-    grid = own_times(model, cell_clock(adata, model, keys)[rows], torch.linspace(0, horizon, _PIECES + 1))
-    field, readout = side_by_side(model.under(control), model.field.n_members), _readout(latent, terminal)
-    scores = _scores(_Flow.along(field, states.repeat(1, model.field.n_members), grid, readout), model, columns, level)
+    grid = own_times(model, cell_clock(adata, model, keys)[rows], torch.linspace(0, horizon, PIECES + 1))
+    field, odds = side_by_side(model.under(control), model.field.n_members), Odds.of(latent, terminal)
+    path = AdjointPath.along(field, states.repeat(1, model.field.n_members), grid, odds)
+    scores = _scores(path, model, columns, level)
     table = pd.DataFrame(scores, index=pd.Index(names, name="gene"), columns=fates)
     table["start_ood"] = _off(model, states, latent, columns, level)
     effect = table[fates].abs().max(axis=1)
@@ -132,63 +130,7 @@ def screen(
     return result if copy else None
 
 
-def _terminal(adata: AnnData, keys: Keys, groupby: str | None, groups: Sequence[str] | None) -> np.ndarray:
-    terminal = terminal_groups(adata, keys, groupby, groups)
-    if terminal is None or len(set(terminal) - {""}) < 2:
-        raise ScnodeError("A screen needs two terminal groups to tell apart. Pass groupby= and groups=.")
-    return terminal
-
-
-def _readout(latent: np.ndarray, terminal: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Weights (fate, latent) and offsets (fate,) of the log-odds, from the terminal cells."""
-    import torch
-    from sklearn.linear_model import LogisticRegression
-
-    cells = latent[terminal != ""]
-    center, spread = cells.mean(0), cells.std()
-    fit = LogisticRegression(C=_RIDGE, max_iter=1000).fit((cells - center) / spread, terminal[terminal != ""])
-    coef, offset = fit.coef_, fit.intercept_
-    if len(fit.classes_) == 2:
-        coef, offset = np.vstack([-coef, coef]) / 2, np.append(-offset, offset) / 2
-    weights = coef / spread
-    return torch.as_tensor(weights).float(), torch.as_tensor(offset - weights @ center).float()
-
-
-@dataclass(frozen=True)
-class _Flow:
-    """Control arm of all members with its adjoints; tensors are (time, cell, member, latent)."""
-
-    states: Tensor
-    velocity: Tensor
-    adjoints: list[Tensor]
-    weight: Tensor
-
-    @classmethod
-    def along(cls, field: VectorField, start: Tensor, grid: Tensor, readout: tuple[Tensor, Tensor]) -> _Flow:
-        """Solve piece by piece, so that the gradient at the end of each is the adjoint there; one a fate."""
-        import torch
-
-        from scnode import ode
-
-        apart = (start.shape[1] // readout[0].shape[1], -1)
-        path = [start.detach().requires_grad_()]
-        for k in range(_PIECES):
-            piece = grid[..., k : k + 2]
-            path.append(ode.solve(field, path[-1], piece, solver="dopri5", gradient="backprop").ys[:, -1])
-        logits, adjoints = path[-1].unflatten(1, apart) @ readout[0].T + readout[1], []
-        for k in range(logits.shape[-1]):
-            others = torch.cat([logits[..., :k], logits[..., k + 1 :]], dim=-1)
-            odds = (logits[..., k] - others.logsumexp(-1)).mean()
-            adjoints.append(torch.stack(torch.autograd.grad(odds, path, retain_graph=True)).unflatten(2, apart))
-        times = grid.T.unsqueeze(-1) if grid.ndim == 2 else grid
-        with torch.no_grad():
-            velocity = torch.stack([field(t, z) for t, z in zip(times, path, strict=True)]).unflatten(2, apart)
-        weight = (grid[..., 1] - grid[..., 0]).reshape(-1)[0].repeat(_PIECES + 1)
-        weight[[0, -1]] /= 2
-        return cls(torch.stack(path).detach().unflatten(2, apart), velocity, adjoints, weight)
-
-
-def _scores(flow: _Flow, model: LatentODE, columns: list[int], level: float) -> np.ndarray:
+def _scores(flow: AdjointPath, model: LatentODE, columns: list[int], level: float) -> np.ndarray:
     """First-order shift of the log-odds of every fate when a gene is held, (gene, fate)."""
     import torch
 
