@@ -17,6 +17,7 @@ from scnode.tl._adjoint_path import PIECES, AdjointPath, Odds
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._constraint import constraint, linear_decoder
 from scnode.tl._control import chosen_control
+from scnode.tl._few_held import FewHeld
 from scnode.tl._outcomes import outcome_table, rival_groups
 from scnode.tl._trajectories import Start, start_rows
 
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from torch import Tensor
 
-    from scnode._typing import VectorField
     from scnode.model import LatentODE
 
 _FEW = 20
 _OFF = 0.5
+_TOGETHER = 1e-4
 
 
 def screen(
@@ -42,22 +43,28 @@ def screen(
     groups: Sequence[str] | None = None,
     t: float | None = None,
     n_verified: int = 20,
+    n_paired: int = 0,
     key_added: str = DEFAULT,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Rank genes by the first-order effect on the fates of holding each at a level.
+    r"""Rank genes by what holding each at a level does to the fates.
 
-    Holding the gene with decoder row :math:`a` moves the start onto its plane and takes :math:`a^+ a\cdot f` from the
-    velocity (:func:`scnode.tl.perturb`). To first order in this change the mean log-odds :math:`\Phi_k` of fate
-    :math:`k` at the end of the flow shift by
+    First, every gene is held along a few trajectories, at most one in fifty of those of every member from every start
+    cell, and ranked by the largest `shift` of a fate's mean share. Then the genes of the largest shifts are held in
+    full, as :func:`scnode.tl.perturb` does; last come genes that no state near the cells has at this level, as
+    `start_ood` tells.
+
+    Beside it stands the first order over all start cells and members. Holding the gene with decoder row :math:`a` moves
+    the start onto its plane and takes :math:`a^+ a\cdot f` from the velocity, and to first order in this change the
+    mean log-odds :math:`\Phi_k` of fate :math:`k` at the end of the flow shift by the `score`
 
     .. math:: -\frac{1}{\|a\|^2}\Big[(a\cdot\lambda_0)(a\cdot z_0 + b - \ell)
               + \int_0^t (a\cdot\lambda)(a\cdot f)\,\mathrm dt\Big], \qquad \lambda = \partial\Phi_k/\partial z(t),
 
     with :math:`b` the gene's mean and :math:`\ell` the level. The adjoint :math:`\lambda` is the same for all genes:
-    one flow and one pass back rank thousands. Fates are read off by a multinomial logistic regression of the terminal
-    cells on their states. The genes of the largest effects are then held in full, as :func:`scnode.tl.perturb` does;
-    last come genes that no state near the cells has at this level, as `start_ood` tells.
+    one flow and one pass back score thousands. The first order tells which way a gene pulls where it is; held at a far
+    level, cells cross between the basins of the fates, of which it knows nothing. Fates are read off for the score by a
+    multinomial logistic regression of the terminal cells on their states.
 
     Parameters
     ----------
@@ -71,14 +78,16 @@ def screen(
         As in :func:`scnode.tl.perturb`; groups are needed, two at least.
     n_verified
         How many genes are held in full.
+    n_paired
+        Of how many genes, the best, every two are held together along the few trajectories.
     key_added, copy
         As in :func:`scnode.tl.fit`.
 
     Returns
     -------
     AnnData or None
-        Writes ``uns["scnode"]["screen"]``: `level`, `t` and `table`, one row a gene and fate, see
-        :func:`scnode.get.screen`.
+        Writes ``uns["scnode"]["screen"]``: `level`, `t` and `table`, one row a gene and fate, and with `n_paired`
+        `pairs`, one row a pair and fate, see :func:`scnode.get.screen`.
 
     Raises
     ------
@@ -97,8 +106,10 @@ def screen(
     model = stored_model(adata, key_added)
     names = list(model.genes) if genes is None else list(genes)
     columns, horizon = model.columns(names), 1.0 if t is None else float(t)
-    if not names or not horizon > 0 or n_verified < 0:
-        raise ScnodeError(f"genes={genes!r}, t={t} and n_verified={n_verified} leave nothing to do. Leave them out.")
+    if not names or not horizon > 0 or min(n_verified, n_paired) < 0:
+        raise ScnodeError(
+            f"genes={genes!r}, t={t}, n_verified={n_verified} and n_paired={n_paired} leave nothing to do. Leave them out."
+        )
     # The level and the decoder are checked once, on the first gene.
     linear_decoder(model)
     constraint(model, {names[0]: level})
@@ -111,23 +122,60 @@ def screen(
     field, odds = side_by_side(model.under(control), model.field.n_members), Odds.of(latent, terminal)
     path = AdjointPath.along(field, states.repeat(1, model.field.n_members), grid, odds)
     scores = _scores(path, model, columns, level)
-    table = pd.DataFrame(scores, index=pd.Index(names, name="gene"), columns=fates)
-    table["start_ood"] = _off(model, states, latent, columns, level)
-    effect = table[fates].abs().max(axis=1)
-    # A gene that no state near the cells has at this level says nothing, however large its effect.
-    order = pd.DataFrame({"off": table["start_ood"] > _OFF, "effect": -effect}).sort_values(["off", "effect"]).index
+    few = FewHeld.of(model, states, grid[..., [0, -1]], control, latent, terminal)
+    table, shifts = (
+        pd.DataFrame(values, index=pd.Index(names, name="gene"), columns=pd.Index(fates, name="fate"))
+        for values in (scores, few.shifts([[gene] for gene in names], level))
+    )
+    off = pd.Series(_off(model, states, latent, columns, level), index=table.index)
+    order = _order(table, shifts, off)
     levels = dict.fromkeys(order[:n_verified], level)
     flow = partial(model.flow, states, grid[..., [0, -1]], members=True, control=control)
     held = _verified(flow, model, levels, latent=latent, terminal=terminal)
-    tidy = table.loc[order].reset_index().melt(["gene", "start_ood"], var_name="fate", value_name="score")
+    tidy = table.loc[order].reset_index().melt("gene", var_name="fate", value_name="score")
+    tidy["shift"] = shifts.loc[order].to_numpy().T.ravel()
+    tidy.insert(1, "start_ood", off[tidy["gene"]].to_numpy())
     result = adata.copy() if copy else adata
     record = {
         "level": float(level),
         "t": horizon,
         "table": tidy.merge(held, on=["gene", "fate"], how="left") if len(held) else tidy,
     }
+    if n_paired > 1:
+        record["pairs"] = _paired(few, model, order[:n_paired], shifts, level)
     result.uns[keys.uns] = {**result.uns[keys.uns], "screen": record}
     return result if copy else None
+
+
+def _order(scores: pd.DataFrame, shifts: pd.DataFrame, off: pd.Series) -> pd.Index:
+    """Genes by their largest shift of a fate, and among equals by their score."""
+    import pandas as pd
+
+    effects = {"shift": -shifts.abs().max(axis=1), "score": -scores.abs().max(axis=1)}
+    # A gene that no state near the cells has at this level says nothing, however large its effect.
+    return pd.DataFrame({"off": off > _OFF} | effects).sort_values(["off", "shift", "score"]).index
+
+
+def _paired(few: FewHeld, model: LatentODE, genes: pd.Index, shifts: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Shift of every fate with two genes held, and what it is beyond the sum of both alone; the largest of these first.
+
+    Two genes that the latent space cannot hold apart are one.
+    """
+    import pandas as pd
+    import torch
+
+    rows = torch.nn.functional.normalize(_planes(model, model.columns(genes), level)[0], dim=1)
+    apart = (rows @ rows.T).square() < 1 - _TOGETHER
+    pairs = [(genes[i], genes[k]) for i in range(len(genes)) for k in range(i) if apart[i, k]]
+    if not pairs:
+        return pd.DataFrame(columns=["gene", "partner", "fate", "shift", "synergy"])
+    first, second = (pd.Index(side) for side in zip(*pairs, strict=True))
+    both = few.shifts(pairs, level)
+    beyond = both - shifts.loc[first].to_numpy() - shifts.loc[second].to_numpy()
+    index = pd.MultiIndex.from_tuples(pairs, names=["gene", "partner"]).repeat(len(shifts.columns))
+    table = index.to_frame(index=False).assign(fate=np.tile(shifts.columns.to_numpy(), len(pairs)))
+    table["shift"], table["synergy"] = both.ravel(), beyond.ravel()
+    return table.sort_values("synergy", key=abs, ascending=False, kind="stable", ignore_index=True)
 
 
 def _scores(flow: AdjointPath, model: LatentODE, columns: list[int], level: float) -> np.ndarray:
