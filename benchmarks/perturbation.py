@@ -88,12 +88,12 @@ def one_seed(simulation: str, seed: int) -> dict[str, pd.DataFrame]:
     """Predicted beside true shifts of every method."""
     case = fitted(simulation, seed)
     known = truth(case.adata, seed, case.rows, case.genes)
-    held = tested(case, lambda gene, way: ends(case, gene, way, hold=True))
+    held = compared(case, lambda gene, way: ends(case, gene, way, hold=True))
     found = {
         "tl.perturb, hold": held,
         "tl.perturb, hold, matched null (knock-outs)": matched(case, held),
-        "tl.perturb, initial": tested(case, lambda gene, way: ends(case, gene, way, hold=False)),
-        "linear drift in PCA, hold": tested(case, linear_ends(case), linear_control(case)),
+        "tl.perturb, initial": compared(case, lambda gene, way: ends(case, gene, way, hold=False)),
+        "linear drift in PCA, hold": compared(case, linear_ends(case), linear_control(case)),
         "difference of fate means": static(case),
         "hold, genes shuffled": shuffled(held, seed),
     }
@@ -129,7 +129,7 @@ def ends(case: Case, gene: str, way: str, *, hold: bool) -> np.ndarray:
         return case.model.flow(start, times, members=True, hold=kept if hold else None)[:, :, -1].numpy()
 
 
-def tested(case: Case, held: Ends, control: np.ndarray | None = None) -> pd.DataFrame:
+def compared(case: Case, held: Ends, control: np.ndarray | None = None) -> pd.DataFrame:
     """Shift of each fate's share, its interval, and q values over all genes, ways and fates."""
     before, tables = case.control if control is None else control, []
     for gene in case.genes:
@@ -203,7 +203,7 @@ def linear_ends(case: Case) -> Ends:
 
 
 def static(case: Case) -> pd.DataFrame:
-    """Mean log expression in the cells of a fate less that in all others: held down, the fate is taken to fall by it."""
+    """Mean log expression in the cells of a fate less that in all others: held down, the fate falls by it."""
     counts = case.adata.X.toarray()
     logs = pd.DataFrame(np.log1p(1e4 * counts / counts.sum(1, keepdims=True)), columns=case.adata.var_names)
     rows: list[dict[str, Any]] = []

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _FEW = 20
 _OFF = 0.5
 _TOGETHER = 1e-4
+_FLAT = 1e-6
 
 
 def screen(
@@ -71,7 +72,7 @@ def screen(
     adata
         Annotated by :func:`scnode.tl.fit` with ``encoder="pca"`` or ``decoder="linear"``.
     genes
-        Genes to rank, by default all of the model.
+        Genes to rank, by default all of the model; those that are constant in the latent space are left out.
     level
         At which each is held, in log-normalised units; 0 is a knock-out.
     start, groupby, groups, t
@@ -104,15 +105,15 @@ def screen(
 
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
-    names = list(model.genes) if genes is None else list(genes)
-    columns, horizon = model.columns(names), 1.0 if t is None else float(t)
+    names, horizon = _moving(model, model.genes if genes is None else genes), 1.0 if t is None else float(t)
     if not names or not horizon > 0 or min(n_verified, n_paired) < 0:
         raise ScnodeError(
-            f"genes={genes!r}, t={t}, n_verified={n_verified} and n_paired={n_paired} leave nothing to do. Leave them out."
+            f"genes={genes!r}, t={t}, n_verified={n_verified} and n_paired={n_paired} leave nothing to do. Leave them "
+            "out."
         )
-    # The level and the decoder are checked once, on the first gene.
-    linear_decoder(model)
+    # The level is checked once, on the first gene.
     constraint(model, {names[0]: level})
+    columns = model.columns(names)
     terminal = rival_groups(adata, keys, groupby, groups)
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)
     rows = start_rows(adata, start, keys)
@@ -145,6 +146,13 @@ def screen(
         record["pairs"] = _paired(few, model, order[:n_paired], shifts, level)
     result.uns[keys.uns] = {**result.uns[keys.uns], "screen": record}
     return result if copy else None
+
+
+def _moving(model: LatentODE, genes: Sequence[str]) -> list[str]:
+    """Genes, each once, without those that are constant in the latent space: holding them asks nothing of a state."""
+    names = list(dict.fromkeys(genes))
+    size = linear_decoder(model).components[model.columns(names)].norm(dim=1)
+    return [name for name, one in zip(names, size.tolist(), strict=True) if one > _FLAT]
 
 
 def _order(scores: pd.DataFrame, shifts: pd.DataFrame, off: pd.Series) -> pd.Index:

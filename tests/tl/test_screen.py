@@ -111,6 +111,15 @@ def test_the_best_are_held_in_full_as_perturb_does(screened, parting):
     np.testing.assert_allclose(found["log_fold_change"], expected.loc[found.index, "log_fold_change"], atol=1e-6)
 
 
+def test_genes_that_the_space_does_not_move_are_left_out(parting):
+    adata = parting.copy()
+    model = scnode.get.model(adata)
+    model.encoder.components[2] = 0
+    adata.uns["scnode"] = {**adata.uns["scnode"], "model": model.to_arrays()}
+    scnode.tl.screen(adata, genes=["g0", "g2", "g0"], level=3.2, n_verified=0, **ENDS)
+    assert set(scnode.get.screen(adata)["gene"]) == {"g0"}
+
+
 def test_genes_off_the_data_come_last(parting):
     table = scnode.get.screen(scnode.tl.screen(parting, level=40.0, n_verified=0, copy=True, **ENDS), fate="left")
     assert (table["start_ood"] == 1).all()
