@@ -17,8 +17,10 @@ from scipy.linalg import expm
 from scipy.stats import false_discovery_control, spearmanr, ttest_ind
 
 import scnode
+from scnode import ode
 from scnode._keys import Keys
 from scnode.model import LatentODE
+from scnode.nn import side_by_side
 from scnode.tl._constraint import Reader
 from scnode.tl._outcomes import named_groups, outcome_table
 from scnode.tl._trajectories import start_rows
@@ -92,6 +94,7 @@ def one_seed(simulation: str, seed: int) -> dict[str, pd.DataFrame]:
     found = {
         "tl.perturb, hold": held,
         "tl.perturb, hold, matched null (knock-outs)": matched(case, held),
+        "clamped in expression": compared(case, lambda gene, way: clamped(case, gene, way)),
         "tl.perturb, initial": compared(case, lambda gene, way: ends(case, gene, way, hold=False)),
         "linear drift in PCA, hold": compared(case, linear_ends(case), linear_control(case)),
         "difference of fate means": static(case),
@@ -127,6 +130,35 @@ def ends(case: Case, gene: str, way: str, *, hold: bool) -> np.ndarray:
     with torch.no_grad():
         start, times = kept.confine(case.start), torch.tensor([0.0, 1.0])
         return case.model.flow(start, times, members=True, hold=kept if hold else None)[:, :, -1].numpy()
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """A gene at its level in expression, of which the state follows only the gene's own share of it."""
+
+    row: torch.Tensor
+    target: float
+
+    def confine(self, states: torch.Tensor) -> torch.Tensor:
+        return states - (states @ self.row - self.target)[..., None] * self.row
+
+    def wrap(self, field: Any) -> Any:
+        def along(t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            velocity = field(t, y)
+            return velocity - (velocity @ self.row)[..., None] * self.row
+
+        return along
+
+
+def clamped(case: Case, gene: str, way: str) -> np.ndarray:
+    """End states (start, member, latent) with z - a (a.z + b - level) at the start and (I - a a') f along the flow."""
+    decoder, column = case.model.decoder, case.model.columns([gene])[0]
+    clamp = Clamp(decoder.components[column], case.level(gene, way) - float(decoder.mean[column]))
+    field, n = case.model.field, case.model.field.n_members
+    with torch.no_grad():
+        start = clamp.confine(case.start).repeat(1, n)
+        out = ode.solve(side_by_side(clamp.wrap(field), n), start, torch.tensor([0.0, 1.0]), solver="dopri5")
+    return out.ys[:, -1].unflatten(1, (n, -1)).numpy()
 
 
 def compared(case: Case, held: Ends, control: np.ndarray | None = None) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from scnode.model import stored_model
 from scnode.tl._adjoint_path import PIECES, AdjointPath, Odds
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._constraint import constraint, linear_decoder
-from scnode.tl._control import chosen_control
+from scnode.tl._control import own_control
 from scnode.tl._few_held import FewHeld
 from scnode.tl._outcomes import outcome_table, rival_groups
 from scnode.tl._trajectories import Start, start_rows
@@ -117,7 +117,8 @@ def screen(
     terminal = rival_groups(adata, keys, groupby, groups)
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)
     rows = start_rows(adata, start, keys)
-    states, control = torch.as_tensor(latent[rows], dtype=torch.float32), chosen_control(adata, model, rows, None)
+    states, own = torch.as_tensor(latent[rows], dtype=torch.float32), own_control(adata, model)
+    control = None if own is None else own[rows]
     fates = np.unique(terminal[terminal != ""])
     grid = own_times(model, cell_clock(adata, model, keys)[rows], torch.linspace(0, horizon, PIECES + 1))
     field, odds = side_by_side(model.under(control), model.field.n_members), Odds.of(latent, terminal)
