@@ -14,7 +14,7 @@ from _futures import network, states
 from scnode.datasets._integrate import integrate
 from scnode.datasets._network import Edges, Network
 
-_N_REPEATS = 8
+N_REPEATS = 8
 
 
 def truth(adata: ad.AnnData, seed: int, rows: np.ndarray, genes: Sequence[str]) -> pd.DataFrame:
@@ -27,13 +27,13 @@ def truth(adata: ad.AnnData, seed: int, rows: np.ndarray, genes: Sequence[str]) 
     net = network(adata, seed)
     upstream = net.upstream(kind.masters.values())
     deciders, noise = net.subnetwork(upstream), adata.uns["simulation"]["parameters"]["noise"]
-    start = np.repeat(states(adata)[rows], _N_REPEATS, axis=0)[:, :, upstream]
+    start = np.repeat(states(adata)[rows], N_REPEATS, axis=0)[:, :, upstream]
 
     def reached(net: Network) -> np.ndarray:
         shaken = np.random.default_rng(seed)
         end = integrate(net, start, kind.duration, noise=noise, rng=shaken, scale=deciders.level_scale)
         found = (kind.fates(net, end)[:, None] == np.array(kind.labels)).astype(float)
-        return found.reshape(len(rows), _N_REPEATS, -1).mean(1)
+        return found.reshape(len(rows), N_REPEATS, -1).mean(1)
 
     control, table = reached(deciders), []
     for gene in genes:

@@ -11,16 +11,14 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import torch
-from _knockouts import truth
+from _knockouts import N_REPEATS, truth
 from _table import publish
 from scipy.linalg import expm
 from scipy.stats import false_discovery_control, spearmanr, ttest_ind
 
 import scnode
-from scnode import ode
 from scnode._keys import Keys
 from scnode.model import LatentODE
-from scnode.nn import side_by_side
 from scnode.tl._constraint import Reader
 from scnode.tl._outcomes import named_groups, outcome_table
 from scnode.tl._trajectories import start_rows
@@ -94,7 +92,6 @@ def one_seed(simulation: str, seed: int) -> dict[str, pd.DataFrame]:
     found = {
         "tl.perturb, hold": held,
         "tl.perturb, hold, matched null (knock-outs)": matched(case, held),
-        "clamped in expression": compared(case, lambda gene, way: clamped(case, gene, way)),
         "tl.perturb, initial": compared(case, lambda gene, way: ends(case, gene, way, hold=False)),
         "linear drift in PCA, hold": compared(case, linear_ends(case), linear_control(case)),
         "difference of fate means": static(case),
@@ -130,35 +127,6 @@ def ends(case: Case, gene: str, way: str, *, hold: bool) -> np.ndarray:
     with torch.no_grad():
         start, times = kept.confine(case.start), torch.tensor([0.0, 1.0])
         return case.model.flow(start, times, members=True, hold=kept if hold else None)[:, :, -1].numpy()
-
-
-@dataclass(frozen=True)
-class Clamp:
-    """A gene at its level in expression, of which the state follows only the gene's own share of it."""
-
-    row: torch.Tensor
-    target: float
-
-    def confine(self, states: torch.Tensor) -> torch.Tensor:
-        return states - (states @ self.row - self.target)[..., None] * self.row
-
-    def wrap(self, field: Any) -> Any:
-        def along(t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            velocity = field(t, y)
-            return velocity - (velocity @ self.row)[..., None] * self.row
-
-        return along
-
-
-def clamped(case: Case, gene: str, way: str) -> np.ndarray:
-    """End states (start, member, latent) with z - a (a.z + b - level) at the start and (I - a a') f along the flow."""
-    decoder, column = case.model.decoder, case.model.columns([gene])[0]
-    clamp = Clamp(decoder.components[column], case.level(gene, way) - float(decoder.mean[column]))
-    field, n = case.model.field, case.model.field.n_members
-    with torch.no_grad():
-        start = clamp.confine(case.start).repeat(1, n)
-        out = ode.solve(side_by_side(clamp.wrap(field), n), start, torch.tensor([0.0, 1.0]), solver="dopri5")
-    return out.ys[:, -1].unflatten(1, (n, -1)).numpy()
 
 
 def compared(case: Case, held: Ends, control: np.ndarray | None = None) -> pd.DataFrame:
@@ -303,7 +271,24 @@ def covered(table: pd.DataFrame) -> str:
     return f"{((true >= table['ci_low'] - slack) & (true <= table['ci_high'] + slack))[known].mean():.2f}"
 
 
-NOTES = "TODO"
+NOTES = (
+    f"`datasets.bifurcation` and `datasets.branching`, seeds {SEEDS[0]} and {SEEDS[-1]}, {N_CELLS} cells, negative "
+    "binomial counts, `tl.fit(velocity_key='velocity')`: all cells are of the wild type. Every regulator, 20 "
+    "inert genes and six markers, held at nothing and at the 99 % quantile of their decoded expression, from "
+    f"{N_STARTS} of the earliest tenth of the cells over one unit of the clock; an end is of the groups (fates, "
+    "and `Undecided` for all earlier clusters) of its nearest cells. The truth is the same done to the simulated "
+    f"network: from the true states of these cells, {N_REPEATS} noisy runs each, of the gene never transcribed or "
+    f"always at its full rate; a true shift of a share counts from {LEAST:g} on, where it is over {ERRORS:g} of "
+    "its standard errors.\n\nA call has a q value below 0.05 over all genes, ways and fates: of the bootstrap of "
+    "cells and members, of a t test between the cells of a fate and all others in `difference of fate means`, and "
+    "with `matched null` of the share of 99 genes of like mean and variance that, held, move the fate as far "
+    "(`n_null=99` of `tl.perturb`; knock-outs alone). Columns: right signs among the true shifts that are called, "
+    "and among all true shifts; share of the true shifts that are called; Spearman's correlation of predicted and "
+    "true shifts of regulators, and of regulators and inert genes, whose truth is all ties at zero; calls among "
+    "inert genes, among markers and among the last regulators of the fates' cascades, none of which does "
+    "anything; share of all calls where there is no true shift; and share of true log2 fold changes within the 95 "
+    "% intervals. The last rows give the regulators' results to each other at random."
+)
 
 if __name__ == "__main__":
     main()

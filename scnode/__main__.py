@@ -1,9 +1,12 @@
-"""``python -m scnode demo``: from simulated counts to a fitted field and its figures, with nothing to download."""
+"""``python -m scnode``: versions for a bug report; with ``demo``, from simulated counts to a field and its figures."""
 
 from __future__ import annotations
 
 import argparse
+import platform
+import re
 import sys
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +22,30 @@ FATES = ["FateA", "FateB"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="scnode", description="Latent neural ODEs for single-cell dynamics.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser.add_argument("--version", action="version", version=version("scnode"))
+    commands = parser.add_subparsers(dest="command", description="Without one, versions for a bug report are printed.")
     demo = commands.add_parser("demo", help="simulate cells of known truth, fit, ask, draw")
     demo.add_argument("--folder", type=Path, default=Path("scnode-demo"), help="where results go (scnode-demo)")
     demo.add_argument("--cells", type=int, default=2500, help="number of cells (2500)")
     demo.add_argument("--seed", type=int, default=0, help="seed of all randomness (0)")
     options = parser.parse_args(argv)
+    if options.command is None:
+        _say("\n".join(versions()))
+        return 0
     run_demo(options.folder, n_cells=options.cells, seed=options.seed)
     return 0
+
+
+def versions() -> list[str]:
+    """Versions of Python, scnode, what it requires, and what is installed of its extras."""
+    names = [re.match(r"[\w.-]+", requirement) for requirement in requires("scnode") or ()]
+    lines = [f"scnode {version('scnode')}", f"Python {platform.python_version()} on {platform.platform()}"]
+    for name in dict.fromkeys(found[0].lower() for found in names if found):
+        try:
+            lines.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return lines
 
 
 def run_demo(folder: Path, *, n_cells: int, seed: int) -> None:

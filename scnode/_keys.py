@@ -72,6 +72,11 @@ class Keys:
         """`obs`: potential of the field, where it has one."""
         return f"{self.run}_potential"
 
+    @property
+    def growth(self) -> str:
+        """`obs`: rate at which a cell multiplies."""
+        return f"{self.run}_growth"
+
     def agreement(self, source: str) -> str:
         """`obs`: cosine of a source of evidence with the fitted velocity."""
         return f"{self.run}_agreement_{source}"
@@ -145,6 +150,16 @@ class Keys:
     def fate_se(self) -> str:
         """`obsm`: standard errors of the fate probabilities."""
         return f"{self.run}_fate_se"
+
+    @property
+    def fate_low(self) -> str:
+        """`obsm`: lower ends of the intervals of the fate probabilities."""
+        return f"{self.run}_fate_low"
+
+    @property
+    def fate_high(self) -> str:
+        """`obsm`: upper ends of the intervals of the fate probabilities."""
+        return f"{self.run}_fate_high"
 
     @property
     def fate_entropy(self) -> str:

@@ -79,7 +79,7 @@ def numeric_obs(adata: AnnData, key: str, *, argument: str) -> np.ndarray:
             f"adata.obs[{key!r}] is {adata.obs[key].dtype}, not numeric. Pass {argument}= with one of {numeric}, "
             "or turn labels such as 'E15.5' into numbers with scnode.pp.time(adata, key)."
         )
-    values = adata.obs[key].to_numpy(dtype=np.float64)
+    values = adata.obs[key].to_numpy(dtype=np.float64, na_value=np.nan)
     bad = ~np.isfinite(values)
     if bad.any():
         raise ScnodeError(

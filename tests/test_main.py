@@ -1,3 +1,5 @@
+from importlib.metadata import version as installed
+
 import anndata as ad
 import pytest
 
@@ -22,3 +24,18 @@ def test_a_command_that_does_not_exist_is_told(capsys):
     with pytest.raises(SystemExit):
         main(["dmeo"])
     assert "demo" in capsys.readouterr().err
+
+
+def test_without_a_command_the_versions_of_a_bug_report_are_printed(capsys):
+    assert main([]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"scnode {scnode.__version__}"
+    assert f"anndata {installed('anndata')}" in said
+    assert sum(line.startswith("pytest ") for line in said) == 1
+
+
+def test_the_version_alone(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.strip() == scnode.__version__

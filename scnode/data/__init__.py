@@ -9,6 +9,7 @@ from ._controls import Controls
 from ._encode import encode
 from ._evidence import find_evidence
 from ._expression import Expression, read_expression
+from ._growth import relative_mass
 from ._kinetics import Kinetics, kinetic_genes, portrait
 from ._lift import derivative_along, pace_of
 from ._mix import Target, mix
@@ -55,6 +56,7 @@ __all__ = [
     "read_expression",
     "read_snapshots",
     "read_times",
+    "relative_mass",
     "surroundings",
     "variable_genes",
     "velocity_clock",

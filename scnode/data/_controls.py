@@ -138,8 +138,10 @@ class Controls:
     @classmethod
     def from_list(cls, stored: Sequence[Mapping[str, Any]]) -> Controls:
         """The reverse of :meth:`to_list`."""
-        columns = (Control(str(c["key"]), float(c["scale"]), tuple(str(x) for x in c["levels"])) for c in stored)
-        return cls(tuple(columns))
+        columns = tuple(Control(str(c["key"]), float(c["scale"]), tuple(str(x) for x in c["levels"])) for c in stored)
+        if not all(np.isfinite(c.scale) and c.scale > 0 for c in columns):
+            raise ScnodeError("A stored control has no scale. Refit with scnode.tl.fit(adata).")
+        return cls(columns)
 
 
 def _column(adata: AnnData, key: str) -> pd.Series:
@@ -165,6 +167,8 @@ def _control(column: pd.Series, key: str) -> Control:
             f"adata.obs[{key!r}] is the same in every cell, and no response can be told from it. Leave it out of "
             "control_key=."
         )
+    if column.dtype.kind in "mM":
+        raise ScnodeError(f"adata.obs[{key!r}] holds times, which are no input. Pass time_key={key!r}, or numbers.")
     if column.dtype.kind in "biuf":
         return Control(key, scale=float(np.abs(column.to_numpy(dtype=float)).max()))
     if isinstance(getattr(column, "dtype", None), _categorical()):

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 _LARGEST = 2000
 
 
-def couple(source: np.ndarray, target: np.ndarray, *, rng: np.random.Generator) -> sp.csr_matrix:
-    r"""Exact optimal transport plan between two clouds of equal weights, squared Euclidean cost.
+def couple(
+    source: np.ndarray, target: np.ndarray, *, rng: np.random.Generator, mass: np.ndarray | None = None
+) -> sp.csr_matrix:
+    r"""Exact optimal transport plan between two clouds, squared Euclidean cost.
 
-    :math:`\min_P \sum_{ij} P_{ij}\|x_i - y_j\|^2` with :math:`P1 = 1/n`, :math:`P^\top 1 = 1/m` (:cite:p:`Peyre2019`).
-    Clouds above 2000 cells are coupled in random parts, so that the cost grows in proportion to their size
-    (:cite:p:`Fatras2020`); the weights of the later cloud are then even up to the rounding of the parts' sizes.
+    :math:`\min_P \sum_{ij} P_{ij}\|x_i - y_j\|^2` with :math:`P1 = a`, :math:`P^\top 1 = 1/m` (:cite:p:`Peyre2019`),
+    where a are the masses of the earlier cells scaled to sum to 1. Clouds above 2000 cells are coupled in random parts,
+    so that the cost grows in proportion to their size (:cite:p:`Fatras2020`); the weights of the later cloud are then
+    even up to the rounding of the parts' sizes and the share of the mass that falls to each.
 
     Parameters
     ----------
@@ -29,6 +32,8 @@ def couple(source: np.ndarray, target: np.ndarray, *, rng: np.random.Generator) 
         Shape (cell, latent).
     rng
         Deals cells to parts.
+    mass
+        Positive, shape (source,); equal by default.
 
     Returns
     -------
@@ -36,16 +41,26 @@ def couple(source: np.ndarray, target: np.ndarray, *, rng: np.random.Generator) 
         Shape (source, target), of sum 1.
     """
     n, m = len(source), len(target)
-    n_parts = min(-(-max(n, m) // _LARGEST), n, m)
-    rows, columns = (np.array_split(rng.permutation(k), n_parts) for k in (n, m))
-    parts = [sp.coo_matrix(optimal_plan(source[i], target[j])) for i, j in zip(rows, columns, strict=True)]
-    shares = [len(i) / n for i in rows]
+    weight = np.full(n, 1 / n) if mass is None else mass / mass.sum()
+    rows, columns = deal(n, m, rng)
+    shares = [weight[i].sum() for i in rows]
+    parts = [
+        sp.coo_matrix(optimal_plan(source[i], target[j], weight[i] / share))
+        for i, j, share in zip(rows, columns, shares, strict=True)
+    ]
     entries = [
         (share * part.data, i[part.row], j[part.col])
         for share, part, i, j in zip(shares, parts, rows, columns, strict=True)
     ]
     weight, row, column = (np.concatenate(e) for e in zip(*entries, strict=True))
     return sp.csr_matrix((weight, (row, column)), shape=(n, m))
+
+
+def deal(n: int, m: int, rng: np.random.Generator) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Row numbers of n earlier and m later cells in as many parts, none above 2000 cells."""
+    n_parts = min(-(-max(n, m) // _LARGEST), n, m)
+    rows, columns = (np.array_split(rng.permutation(k), n_parts) for k in (n, m))
+    return rows, columns
 
 
 @dataclass(frozen=True)
@@ -66,6 +81,8 @@ class Transport:
         What the cells are under on the way.
     lent
         Whether the earlier cells are of another arm, so that the plan says nothing of how they move under their own.
+    descendants
+        Learned numbers of later cells that each earlier one stands for, mean 1, shape (earlier,).
     """
 
     earlier: np.ndarray
@@ -75,6 +92,7 @@ class Transport:
     start: float = 0.0
     arm: int = 0
     lent: bool = False
+    descendants: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
     from torch import Tensor
 
+    from scnode.data._chunks import Chunks
     from scnode.nn import Encoder
 
 _CHUNK = 1024
 
 
-def encode(encoder: Encoder, matrix: sp.csr_matrix, *, batch: np.ndarray | None = None) -> np.ndarray:
+def encode(encoder: Encoder, matrix: sp.csr_matrix | Chunks, *, batch: np.ndarray | None = None) -> np.ndarray:
     """Latent states (cell, latent), float64, of expression (cell, gene) by an encoder in double precision."""
     import torch
 

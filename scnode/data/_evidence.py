@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from scnode._errors import EvidenceError, ScnodeError
 from scnode._settings import logger
 from scnode._validation import near, numeric_obs
+from scnode.data._chunks import in_memory
 from scnode.data._lineage import lineage_evidence
 from scnode.data._pseudotime import pseudotime_tangents
 from scnode.data._repeat import check_said_once
@@ -32,6 +33,7 @@ PSEUDOTIME_COLUMNS = (
     "pseudotime",
 )
 _VELOCITY_LAYER = "velocity"
+_FEWEST_MAPS = 3
 
 
 def find_evidence(
@@ -44,6 +46,8 @@ def find_evidence(
     coupling_key: str | None = None,
     pseudotime_key: str | None = None,
     velocity_key: str | None = None,
+    growth_key: str | None = None,
+    unbalanced: bool = False,
 ) -> list[Evidence]:
     """Named evidence, else the first that is found: velocity, spliced/unspliced, a pseudotime, `uns["iroot"]`.
 
@@ -52,10 +56,24 @@ def find_evidence(
     found = []
     if snapshots is None and coupling_key is not None:
         raise EvidenceError(f"coupling_key={coupling_key!r} joins cells of different days. Pass time_key= as well.")
+    if snapshots is None and growth_key is not None:
+        raise EvidenceError(f"growth_key={growth_key!r} is a rate per unit of time_key=. Pass time_key= as well.")
+    if snapshots is None and unbalanced:
+        raise EvidenceError("unbalanced=True learns growth from cells of different days. Pass time_key= as well.")
     if snapshots is not None:
         if pseudotime_key is not None:
             check_said_once(adata, pseudotime_key, snapshots)
-        found.append(time_course_evidence(adata, snapshots, space, coupling_key=coupling_key, rng=rng))
+        found.append(
+            time_course_evidence(
+                adata,
+                snapshots,
+                space,
+                coupling_key=coupling_key,
+                growth_key=growth_key,
+                unbalanced=unbalanced,
+                rng=rng,
+            )
+        )
     if lineage_key is not None:
         found.append(lineage_evidence(adata, lineage_key, snapshots, space))
     if pseudotime_key is not None:
@@ -105,10 +123,12 @@ def _diffusion_pseudotime(adata: AnnData, space: Space) -> Evidence:
         raise EvidenceError(f"adata.uns['iroot']={root!r} is no cell index below {adata.n_obs}. Set it to one.")
     work = New(obs=adata.obs[[]].copy(), obsm={"X_latent": space.latent.astype(np.float32)}, uns={"iroot": int(root)})
     # pynndescent 0.7.0 breaks scanpy 1.11.5 above 8192 cells (csr_array has no getnnz); scikit-learn's search does not.
-    k = min(15, adata.n_obs - 1)
+    k, n_comps = min(15, adata.n_obs - 1), min(15, adata.n_obs - 2)
+    if n_comps < _FEWEST_MAPS:
+        raise EvidenceError(f"Diffusion pseudotime of {adata.n_obs} cells has no meaning. Pass pseudotime_key=.")
     sc.pp.neighbors(work, use_rep="X_latent", n_neighbors=k, transformer="sklearn", random_state=0)
-    sc.tl.diffmap(work, n_comps=min(15, adata.n_obs - 2), random_state=0)
-    sc.tl.dpt(work)
+    sc.tl.diffmap(work, n_comps=n_comps, random_state=0)
+    sc.tl.dpt(work, n_dcs=min(10, n_comps))
     time = work.obs["dpt_pseudotime"].to_numpy(dtype=float)
     if not np.isfinite(time).all():
         raise EvidenceError(
@@ -139,7 +159,7 @@ def _velocity(adata: AnnData, key: str, space: Space) -> Evidence:
     if abundance is None:
         if space.expression is None:
             raise EvidenceError(f"adata.layers[{key!r}] cannot be projected with use_rep=. Leave use_rep= out.")
-        abundance = space.neighbors.first(30).mean(np.expm1(space.expression.matrix.toarray()))
+        abundance = space.neighbors.first(30).mean(np.expm1(in_memory(space.expression.matrix).toarray()))
     return _gene_velocity(velocity, np.asarray(abundance, dtype=np.float32), f"layers[{key!r}] (RNA velocity)", space)
 
 

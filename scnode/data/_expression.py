@@ -11,11 +11,13 @@ import scipy.sparse as sp
 from scnode._errors import ScnodeError
 from scnode._settings import logger
 from scnode._validation import check_genes, check_layer
+from scnode.data._chunks import Chunks, in_memory, stays_out
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 TARGET_SUM = 1e4
+_COUNTS = "log1p_cp10k"
 # log1p of counts per 10,000 cannot exceed the first; no logarithm of expression reaches the second.
 _LARGEST_LOG = float(np.log1p(TARGET_SUM)) + 0.1
 _NO_LOG = 100.0
@@ -28,7 +30,7 @@ class Expression:
     Parameters
     ----------
     matrix
-        Shape (cell, gene), float32 CSR.
+        Shape (cell, gene), float32 CSR; large ones that are stored elsewhere are read in chunks.
     genes
         Gene names, shape (gene,).
     transform
@@ -37,7 +39,7 @@ class Expression:
         Total of each cell before the transform, shape (cell,).
     """
 
-    matrix: sp.csr_matrix
+    matrix: sp.csr_matrix | Chunks
     genes: np.ndarray
     transform: str
     size: np.ndarray
@@ -50,7 +52,7 @@ class Expression:
                 "encoder='autoencoder'."
             )
         per_cell = sp.diags(self.size.astype(np.float64) / TARGET_SUM)
-        counts = (per_cell @ self.matrix[:, genes].astype(np.float64).expm1()).tocsr()
+        counts = (per_cell @ in_memory(self.matrix[:, genes]).astype(np.float64).expm1()).tocsr()
         counts.data = np.rint(counts.data)
         return counts.astype(np.float32)
 
@@ -60,15 +62,20 @@ def read_expression(adata: AnnData, *, layer: str | None = None) -> Expression:
     check_layer(adata, layer)
     check_genes(adata)
     where = "adata.X" if layer is None else f"adata.layers[{layer!r}]"
-    matrix = as_csr(adata.X if layer is None else adata.layers[layer], where)
-    size = np.asarray(matrix.sum(1)).ravel()
-    if not _is_counts(matrix):
-        if matrix.nnz and matrix.data.max() > _NO_LOG:
+    stored = adata.X if layer is None else adata.layers[layer]
+    if stored is None:
+        raise ScnodeError(f"{where} is None. Pass layer= with counts or log-normalised values, or use_rep=.")
+    matrix = Chunks(stored) if stays_out(stored) else as_csr(stored, where)
+    found = _look(matrix, where)
+    genes = np.asarray(adata.var_names, dtype=str)
+    if not (found.whole and found.most > 1):
+        if found.most > _NO_LOG:
             raise ScnodeError(
-                f"{where} reaches {matrix.data.max():.4g} and is not whole: it looks normalised but not "
+                f"{where} reaches {found.most:.4g} and is not whole: it looks normalised but not "
                 "log-transformed. Run scanpy.pp.log1p(adata), or pass layer= with counts."
             )
-        return Expression(matrix, np.asarray(adata.var_names, dtype=str), "none", size)
+        return Expression(matrix, genes, "none", found.size)
+    size = found.size
     if not (size > 0).all():
         empty = adata.obs_names[size == 0][:3].tolist()
         raise ScnodeError(
@@ -76,7 +83,41 @@ def read_expression(adata: AnnData, *, layer: str | None = None) -> Expression:
             "Run scanpy.pp.filter_cells(adata, min_counts=1) first."
         )
     logger.info("%s holds raw counts: encoded as log1p of counts per 10,000; X is left as it is.", where)
-    return Expression(log_normalise(matrix, size), np.asarray(adata.var_names, dtype=str), "log1p_cp10k", size)
+    if isinstance(matrix, Chunks):
+        return Expression(Chunks(stored, lambda block, rows: log_normalise(block, size[rows])), genes, _COUNTS, size)
+    return Expression(log_normalise(matrix, size), genes, _COUNTS, size)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What there is in a matrix: totals of the cells, the largest value, and whether all are whole."""
+
+    size: np.ndarray
+    most: float
+    whole: bool
+
+
+def _look(matrix: sp.csr_matrix | Chunks, where: str) -> _Look:
+    """One pass over all values, which refuses those that no expression has."""
+    sizes, most, whole, bad, negative = [], [0.0], True, 0, 0
+    for block in matrix.blocks() if isinstance(matrix, Chunks) else [matrix]:
+        sizes.append(np.asarray(block.sum(1)).ravel())
+        bad += int((~np.isfinite(block.data)).sum())
+        negative += int((block.data < 0).sum())
+        most.append(float(block.data.max(initial=0.0)))
+        whole = whole and bool((block.data == np.rint(block.data)).all())
+    _refuse(bad, negative, where)
+    return _Look(np.concatenate(sizes), max(most), whole)
+
+
+def _refuse(bad: int, negative: int, where: str) -> None:
+    if bad:
+        raise ScnodeError(f"{where} has {bad} values that are NaN or infinite. Drop them.")
+    if negative:
+        raise ScnodeError(
+            f"{where} has {negative} negative values, as scaled data do. "
+            "Pass layer= with counts or log-normalised values, or use_rep= with an embedding."
+        )
 
 
 def as_csr(matrix: Any, where: str) -> sp.csr_matrix:
@@ -84,14 +125,9 @@ def as_csr(matrix: Any, where: str) -> sp.csr_matrix:
     if matrix is None:
         raise ScnodeError(f"{where} is None. Pass layer= with counts or log-normalised values, or use_rep=.")
     loaded = matrix.to_memory() if hasattr(matrix, "to_memory") else matrix
+    loaded = loaded.compute() if hasattr(loaded, "compute") else loaded
     csr = sp.csr_matrix(loaded[:] if not hasattr(loaded, "dtype") else loaded, dtype=np.float32, copy=True)
-    if not np.isfinite(csr.data).all():
-        raise ScnodeError(f"{where} has {(~np.isfinite(csr.data)).sum()} values that are NaN or infinite. Drop them.")
-    if (csr.data < 0).any():
-        raise ScnodeError(
-            f"{where} has {(csr.data < 0).sum()} negative values, as scaled data do. "
-            "Pass layer= with counts or log-normalised values, or use_rep= with an embedding."
-        )
+    _refuse(int((~np.isfinite(csr.data)).sum()), int((csr.data < 0).sum()), where)
     csr.eliminate_zeros()
     csr.sort_indices()
     return csr

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_NUMBERS = 1 << 26
+_MOST_EXACT = 50_000
+_GRAPH = 30
+
 
 @dataclass(frozen=True)
 class Neighbors:
@@ -37,10 +41,8 @@ class Neighbors:
     @classmethod
     def of(cls, latent: np.ndarray, *, k: int) -> Neighbors:
         """The `k` nearest cells of each; k is bounded by the number of cells."""
-        from sklearn.neighbors import NearestNeighbors
-
         k = min(k, len(latent))
-        distance, index = NearestNeighbors(n_neighbors=k).fit(latent).kneighbors(latent)
+        distance, index = (_exact if len(latent) <= _MOST_EXACT else _approximate)(latent, k)
         # Equal points may come in any order: the cell itself must lead, and the twin that led takes its place.
         own = np.arange(len(latent))
         place = (index == own[:, None]).argmax(1)
@@ -53,5 +55,25 @@ class Neighbors:
         return Neighbors(self.index[:, :k], self.distance[:, :k])
 
     def mean(self, values: np.ndarray) -> np.ndarray:
-        """Mean of (cell, ...) over each cell's neighbourhood."""
-        return values[self.index].mean(1)
+        """Mean of (cell, ...) over each cell's neighbourhood, a few cells at a time."""
+        parts = np.array_split(self.index, 1 + self.index.size * (values[:1].size) // _NUMBERS)
+        return np.concatenate([values[index].mean(1) for index in parts])
+
+
+def _exact(latent: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.neighbors import NearestNeighbors
+
+    return NearestNeighbors(n_neighbors=k).fit(latent).kneighbors(latent)
+
+
+def _approximate(latent: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nearly all of the nearest, in a time that grows little faster than the number of cells."""
+    from pynndescent import NNDescent
+
+    states = latent.astype(np.float32)
+    search = NNDescent(states, n_neighbors=min(k, _GRAPH), random_state=0)
+    if k <= _GRAPH:
+        index, distance = search.neighbor_graph
+    else:
+        index, distance = search.query(states, k=k)
+    return distance.astype(np.float64), index.astype(np.int64)

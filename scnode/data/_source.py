@@ -36,6 +36,8 @@ class Evidence:
         Rate of the encoder's input where the source is a gene velocity, shape (cell, encoder gene).
     bridge
         States between snapshots, where the source has such.
+    growth
+        Rate at which each cell multiplies, per unit of the clock, where that is known or learned, shape (cell,).
     """
 
     name: str
@@ -45,6 +47,7 @@ class Evidence:
     clock: np.ndarray | None = None
     gene_rate: np.ndarray | None = None
     bridge: Bridge | None = None
+    growth: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,10 @@ class Support:
     def __init__(self, latent: np.ndarray) -> None:
         from sklearn.neighbors import NearestNeighbors
 
-        k = min(_N_NEAREST, len(latent) - 1)
+        k = max(1, min(_N_NEAREST, len(latent) - 1))
         self._search: NearestNeighbors = NearestNeighbors(n_neighbors=k).fit(latent)
-        own = self._search.kneighbors()[0].mean(1)
+        # A cell on its own keeps no distance from others.
+        own = self._search.kneighbors()[0].mean(1) if len(latent) > 1 else np.zeros(1)
         self.usual = float(np.quantile(own, _USUAL)) + np.finfo(float).tiny
 
     def nearest(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

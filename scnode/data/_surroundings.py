@@ -35,6 +35,8 @@ def surroundings(
     around /= np.linalg.norm(around, axis=1, keepdims=True)
     # Outflow leaves along the velocity, noise in any direction: both are covered.
     away = np.where(rng.random((len(latent), 1)) < 0.5, heading, 0.0) + around
+    # On a line the two may cancel.
+    away = np.where(np.linalg.norm(away, axis=1, keepdims=True) > 0, away, around)
     away /= np.linalg.norm(away, axis=1, keepdims=True)
     states = latent + away * support.usual * rng.uniform(0.0, _REACH, (len(latent), 1))
     distance, index = support.nearest(states)

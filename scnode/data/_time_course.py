@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from scnode._errors import EvidenceError
 from scnode._validation import near
 from scnode.data._coupling import Transport, bridge, chord_velocity, couple
+from scnode.data._growth import descendants_of, learn_descendants, learned_growth, read_growth, relative_mass
 from scnode.data._source import Evidence
 from scnode.data._velocity import tangent_among
 
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
 
 
 def time_course_evidence(
-    adata: AnnData, snapshots: Snapshots, space: Space, *, coupling_key: str | None, rng: np.random.Generator
+    adata: AnnData,
+    snapshots: Snapshots,
+    space: Space,
+    *,
+    coupling_key: str | None,
+    rng: np.random.Generator,
+    growth_key: str | None = None,
+    unbalanced: bool = False,
 ) -> Evidence:
     r"""Velocity of every cell from transport plans between its snapshot and those beside it.
 
@@ -43,8 +51,13 @@ def time_course_evidence(
         `obsp` entry (cell, cell) with given couplings, the rows earlier cells; by default exact optimal transport.
     rng
         Source of randomness.
+    growth_key
+        `obs` column of rates at which cells multiply: an earlier cell then counts :math:`e^{g\,\Delta t}` times.
+    unbalanced
+        Whether to learn such rates, starting from those given.
     """
-    transports = _transports(snapshots, space, _given(adata, coupling_key), rng)
+    growth = None if growth_key is None else read_growth(adata, growth_key, snapshots)
+    transports = _transports(snapshots, space, _given(adata, coupling_key), rng, growth=growth, learn=unbalanced)
     if not transports:
         raise EvidenceError(
             f"No arm of the input is seen at two times of adata.obs[{snapshots.key!r}], nor are untreated cells seen "
@@ -63,25 +76,39 @@ def time_course_evidence(
         # As sure as the others: nothing was seen that says otherwise.
         se[arms.number == arms.reference] = np.median(se[found])
     where = "exact optimal transport" if coupling_key is None else f"obsp[{coupling_key!r}]"
+    where += "" if growth_key is None else f", growth by obs[{growth_key!r}]"
+    where += ", growth learned" if unbalanced else ""
     source = f"obs[{snapshots.key!r}] ({len(snapshots.kept)} time points, coupled by {where})"
     between = bridge(space.latent, transports, rng=rng)
-    return Evidence("time", source, kept, se, snapshots.clock, bridge=between)
+    if unbalanced:
+        growth = learned_growth(len(space.latent), transports)
+    return Evidence("time", source, kept, se, snapshots.clock, bridge=between, growth=growth)
 
 
 def _transports(
-    snapshots: Snapshots, space: Space, given: sp.csr_matrix | None, rng: np.random.Generator
+    snapshots: Snapshots,
+    space: Space,
+    given: sp.csr_matrix | None,
+    rng: np.random.Generator,
+    *,
+    growth: np.ndarray | None,
+    learn: bool,
 ) -> list[Transport]:
     arms, times, transports = space.all_arms, snapshots.times, []
     for arm, course in enumerate(arms.courses(snapshots)):
         for start, end in itertools.pairwise(course):
             earlier, later = (arms.rows(snapshots, stop) for stop in (start, end))
-            if given is None:
-                plan = couple(space.latent[earlier], space.latent[later], rng=rng)
-            else:
-                plan = sp.csr_matrix(given[earlier][:, later])
             before, after = (float(times[stop[1]]) for stop in (start, end))
             lent = bool(start[0] != arm)
-            transports.append(Transport(earlier, later, after - before, plan, before, arm, lent))
+            source, target = space.latent[earlier], space.latent[later]
+            mass = np.ones(len(earlier)) if growth is None else relative_mass(growth[earlier], after - before)
+            if given is None:
+                number = learn_descendants(source, target, mass, rng=rng) if learn else None
+                plan = couple(source, target, rng=rng, mass=mass if number is None else number)
+            else:
+                plan = sp.csr_matrix(given[earlier][:, later])
+                number = descendants_of(plan, source) if learn else None
+            transports.append(Transport(earlier, later, after - before, plan, before, arm, lent, number))
     return transports
 
 

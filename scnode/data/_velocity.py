@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 from scnode._errors import EvidenceError
 from scnode._settings import logger
+from scnode.data._chunks import in_memory
 from scnode.data._encode import encode_velocity
 from scnode.data._neighbors import Neighbors
 
@@ -59,7 +60,7 @@ def latent_velocity(
         raise EvidenceError("Every velocity gene is NaN. Recompute with scnode.pp.velocity(adata).")
     if not fitted.all():
         logger.info("%d of %d velocity genes hold NaN and are left out.", (~fitted).sum(), len(fitted))
-    c = _scale(expression.matrix[:, genes], s)
+    c = _scale(in_memory(expression.matrix[:, genes]), s)
     total = s[:, fitted].sum(1, keepdims=True)
     gained = v[:, fitted].sum(1, keepdims=True)
     growth = np.divide(gained, total, out=np.zeros_like(total), where=total > 0)

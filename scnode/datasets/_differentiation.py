@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scnode._errors import ScnodeError
+from scnode._random import random_source
 
 from ._collection import LABELLING, SPREAD, check_collection, collect, run
 from ._commitment import COMMIT, LEVEL
@@ -121,7 +122,7 @@ class Differentiation:
 def simulate(kind: Differentiation, request: Request, rng: int | np.random.Generator | None) -> AnnData:
     """Build the network, run and collect its cells, and lay out what is known of them."""
     request.check(kind.name, kind.n_core)
-    generator = np.random.default_rng(rng)
+    generator = random_source(rng)
     network = kind.build(request.n_genes, generator)
     collection = collect(kind.duration, request.n_cells, request.n_days, request.n_clones, generator)
     state = run(network, kind.start, collection, request.noise, generator)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scnode._errors import ScnodeError
+from scnode._random import random_source
 
 from ._build import NetworkBuilder, Regulation
 from ._collection import SPREAD
@@ -108,7 +109,7 @@ def dose_response(
     check_request("dose_response", n_cells=n_cells, n_genes=n_genes, core=len(_CORE), noise=noise, depth=depth)
     levels = _check_doses(doses, n_days=n_days, n_cells=n_cells)
     times, factors = _check_schedule(schedule)
-    generator = np.random.default_rng(rng)
+    generator = random_source(rng)
     network = build_network(n_genes, generator)
     hour, dose = _collect(levels, n_cells, n_days)
     state = start_states(under_dose(network, 0.0), _START, n_cells, SPREAD, generator)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scnode._random import random_source
+
 from ._build import NetworkBuilder, Regulation
 from ._integrate import integrate
 from ._observe import Sampling, Simulated, categorical, check_request, observe, start_states
@@ -87,7 +89,7 @@ def limit_cycle(
     .. [1] Elowitz & Leibler, A synthetic oscillatory network of transcriptional regulators, Nature 403 (2000).
     """
     check_request("limit_cycle", n_cells=n_cells, n_genes=n_genes, core=len(CLOCK), noise=noise, depth=depth)
-    generator = np.random.default_rng(rng)
+    generator = random_source(rng)
     network = build_network(n_genes, generator)
     origin, period = find_cycle(network)
     time = generator.uniform(0.0, N_PERIODS * period, n_cells)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scnode._errors import ScnodeError
+from scnode._random import random_source
 
 from ._build import NetworkBuilder, Regulation
 from ._integrate import integrate
@@ -89,7 +90,7 @@ def stiff(
     if not (np.isfinite(ratio) and ratio > 1):
         msg = f"ratio={ratio} does not separate two time scales; call scnode.datasets.stiff(ratio=1e3) or above 1."
         raise ScnodeError(msg)
-    generator = np.random.default_rng(rng)
+    generator = random_source(rng)
     network = build_network(n_genes, ratio, generator)
     time = generator.uniform(0.0, DURATION, n_cells)
     start = start_states(network, _START, n_cells, _SPREAD, generator)

@@ -9,6 +9,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
+from scnode.model import stored_result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,19 +41,22 @@ def agreement(adata: AnnData, *, groupby: str | None = None, key_added: str = DE
     """
     import pandas as pd
 
-    stored = adata.uns.get(Keys(key_added).uns, {}).get("report", {}).get("agreement")
-    if stored is None:
-        raise ScnodeError("No agreement of evidence. Run scnode.tl.fit(adata) first, or pass key_added=.")
-    groups, rows = _groups(adata, groupby), []
-    # A file does not keep the order.
-    for pair in sorted(stored):
-        cosines = np.asarray(stored[pair])
-        if len(cosines) != adata.n_obs:
-            raise ScnodeError(f"The fit had {len(cosines)} cells, adata has {adata.n_obs}. Pass the object of the fit.")
-        for group, members in groups.items():
-            both = cosines[members][np.isfinite(cosines[members])]
-            rows.append((*pair.split("|"), group, both.mean() if len(both) else np.nan, len(both)))
-    return pd.DataFrame(rows, columns=["first", "second", "group", "mean", "n"])
+    with stored_result(adata, Keys(key_added).uns, "report") as report:
+        stored = (report or {}).get("agreement")
+        if stored is None:
+            raise ScnodeError("No agreement of evidence. Run scnode.tl.fit(adata) first, or pass key_added=.")
+        groups, rows = _groups(adata, groupby), []
+        # A file does not keep the order.
+        for pair in sorted(stored):
+            cosines = np.asarray(stored[pair])
+            if len(cosines) != adata.n_obs:
+                raise ScnodeError(
+                    f"The fit had {len(cosines)} cells, adata has {adata.n_obs}. Pass the object of the fit."
+                )
+            for group, members in groups.items():
+                both = cosines[members][np.isfinite(cosines[members])]
+                rows.append((*pair.split("|"), group, both.mean() if len(both) else np.nan, len(both)))
+        return pd.DataFrame(rows, columns=["first", "second", "group", "mean", "n"])
 
 
 def _groups(adata: AnnData, groupby: str | None) -> dict[str, np.ndarray]:

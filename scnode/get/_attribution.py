@@ -9,6 +9,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
+from scnode.model import stored_result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,13 +41,13 @@ def attribution(adata: AnnData, *, fate: str | None = None, key_added: str = DEF
     """
     import pandas as pd
 
-    stored = adata.uns.get(Keys(key_added).uns, {}).get("attribution")
-    if stored is None:
-        raise ScnodeError("No attribution is stored. Run scnode.tl.attribution(adata, groupby=, groups=) first.")
-    fates, genes = ([str(name) for name in stored[part]] for part in ("fates", "genes"))
-    if fate is not None and fate not in fates:
-        raise ScnodeError(f"{fate!r} is no fate of the attribution. {near(fate, fates)} Pass fate=.")
-    index = pd.MultiIndex.from_product([fates, genes, np.asarray(stored["t"])], names=["fate", "gene", "t"])
-    values = {part: np.ravel(stored[part]) for part in ("contribution", "sd")}
-    table = pd.DataFrame(values, index=index).reset_index()
+    with stored_result(adata, Keys(key_added).uns, "attribution", by="scnode.tl.attribution(adata)") as stored:
+        if stored is None:
+            raise ScnodeError("No attribution is stored. Run scnode.tl.attribution(adata, groupby=, groups=) first.")
+        fates, genes = ([str(name) for name in stored[part]] for part in ("fates", "genes"))
+        if fate is not None and fate not in fates:
+            raise ScnodeError(f"{fate!r} is no fate of the attribution. {near(fate, fates)} Pass fate=.")
+        index = pd.MultiIndex.from_product([fates, genes, np.asarray(stored["t"])], names=["fate", "gene", "t"])
+        values = {part: np.ravel(stored[part]) for part in ("contribution", "sd")}
+        table = pd.DataFrame(values, index=index).reset_index()
     return table if fate is None else table[table["fate"] == fate].reset_index(drop=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode.model import stored_result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,8 +39,8 @@ def evaluation(adata: AnnData, *, key_added: str = DEFAULT) -> pd.DataFrame:
     ScnodeError
         No evaluation is stored.
     """
-    stored = adata.uns.get(Keys(key_added).uns, {}).get("evaluation")
-    if stored is None:
-        raise ScnodeError("No evaluation. Run scnode.tl.evaluate(adata, time_key=) first, or pass key_added=.")
-    table = stored["table"]
-    return table[[*_COLUMNS, *(name for name in _COVERAGE if name in table)]].copy()
+    with stored_result(adata, Keys(key_added).uns, "evaluation", by="scnode.tl.evaluate(adata, time_key=)") as stored:
+        if stored is None:
+            raise ScnodeError("No evaluation. Run scnode.tl.evaluate(adata, time_key=) first, or pass key_added=.")
+        table = stored["table"]
+        return table[[*_COLUMNS, *(name for name in _COVERAGE if name in table)]].copy()

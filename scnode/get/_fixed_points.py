@@ -8,6 +8,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode.model import stored_result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,29 +40,29 @@ def fixed_points(adata: AnnData, *, key_added: str = DEFAULT) -> pd.DataFrame:
     """
     import pandas as pd
 
-    stored = adata.uns.get(Keys(key_added).uns, {}).get("fixed_points")
-    if stored is None:
-        raise ScnodeError("No fixed points are stored. Run scnode.tl.fixed_points(adata) first.")
-    real = np.split(np.asarray(stored["eigenvalues"], dtype=float), 2, axis=1)[0]
-    points = pd.DataFrame(
-        {
-            "kind": np.asarray(stored["kind"], dtype=str),
-            "group": np.asarray(stored["group"], dtype=str),
-            "basin": np.asarray(stored["basin"], dtype=float),
-            "rate": real[:, 0],
-            "time_scale": 1 / np.maximum(np.abs(real[:, 0]), np.finfo(float).tiny),
-            "n_unstable": pd.array((real > 0).sum(1), dtype="Int64"),
-            "excess": np.asarray(stored["excess"], dtype=float),
-            "period": np.nan,
-        }
-    )
-    orbits = pd.DataFrame(
-        {
-            "kind": "limit cycle",
-            "group": np.asarray(stored["orbit_group"], dtype=str),
-            "basin": np.asarray(stored["orbit_basin"], dtype=float),
-            "period": np.asarray(stored["period"], dtype=float),
-        }
-    )
-    table = pd.concat([part for part in (points, orbits) if len(part)] or [points], ignore_index=True)
-    return table.sort_values("basin", ascending=False, kind="stable", ignore_index=True)
+    with stored_result(adata, Keys(key_added).uns, "fixed_points", by="scnode.tl.fixed_points(adata)") as stored:
+        if stored is None:
+            raise ScnodeError("No fixed points are stored. Run scnode.tl.fixed_points(adata) first.")
+        real = np.split(np.asarray(stored["eigenvalues"], dtype=float), 2, axis=1)[0]
+        points = pd.DataFrame(
+            {
+                "kind": np.asarray(stored["kind"], dtype=str),
+                "group": np.asarray(stored["group"], dtype=str),
+                "basin": np.asarray(stored["basin"], dtype=float),
+                "rate": real[:, 0],
+                "time_scale": 1 / np.maximum(np.abs(real[:, 0]), np.finfo(float).tiny),
+                "n_unstable": pd.array((real > 0).sum(1), dtype="Int64"),
+                "excess": np.asarray(stored["excess"], dtype=float),
+                "period": np.nan,
+            }
+        )
+        orbits = pd.DataFrame(
+            {
+                "kind": "limit cycle",
+                "group": np.asarray(stored["orbit_group"], dtype=str),
+                "basin": np.asarray(stored["orbit_basin"], dtype=float),
+                "period": np.asarray(stored["period"], dtype=float),
+            }
+        )
+        table = pd.concat([part for part in (points, orbits) if len(part)] or [points], ignore_index=True)
+        return table.sort_values("basin", ascending=False, kind="stable", ignore_index=True)

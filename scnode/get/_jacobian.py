@@ -9,6 +9,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
+from scnode.model import stored_result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,21 +41,25 @@ def jacobian(adata: AnnData, *, groupby: str | None = None, key_added: str = DEF
     """
     import pandas as pd
 
-    stored = adata.uns.get(Keys(key_added).uns, {}).get("jacobian")
-    if stored is None:
-        raise ScnodeError("No gene-level Jacobian. Run scnode.tl.jacobian(adata, regulators=[...], effectors=[...]).")
-    values = np.asarray(stored["values"])
-    if groupby is None:
-        return _table(stored, values)
-    if groupby not in adata.obs:
-        raise ScnodeError(f"adata.obs[{groupby!r}] not found. {near(groupby, adata.obs.columns)} Pass groupby=.")
-    parts = [
-        _table(stored, values[rows]).assign(group=str(name), n=len(rows))
-        for name, rows in sorted(
-            adata.obs.groupby(groupby, observed=True).indices.items(), key=lambda item: str(item[0])
-        )
-    ]
-    return pd.concat(parts, ignore_index=True)
+    with stored_result(
+        adata, Keys(key_added).uns, "jacobian", by="scnode.tl.jacobian(adata, regulators=, effectors=)"
+    ) as stored:
+        if stored is None:
+            raise ScnodeError(
+                "No gene-level Jacobian. Run scnode.tl.jacobian(adata, regulators=[...], effectors=[...])."
+            )
+        values = np.asarray(stored["values"])
+        if groupby is None:
+            return _table(stored, values)
+        if groupby not in adata.obs:
+            raise ScnodeError(f"adata.obs[{groupby!r}] not found. {near(groupby, adata.obs.columns)} Pass groupby=.")
+        parts = [
+            _table(stored, values[rows]).assign(group=str(name), n=len(rows))
+            for name, rows in sorted(
+                adata.obs.groupby(groupby, observed=True).indices.items(), key=lambda item: str(item[0])
+            )
+        ]
+        return pd.concat(parts, ignore_index=True)
 
 
 def _table(stored: dict[str, Any], values: np.ndarray) -> pd.DataFrame:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
+from scnode.model import stored_result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,16 +43,21 @@ def perturbation(adata: AnnData, name: str, *, key_added: str = DEFAULT) -> pd.D
     ScnodeError
         No perturbation of that name, or one without a table of fates.
     """
-    stored = stored_perturbation(adata, name, key_added)
-    if "fates" not in stored:
-        raise ScnodeError(f"Perturbation {name!r} has no fates. Run scnode.tl.perturb(..., groupby=, overwrite=True).")
-    return stored["fates"].copy()
+    with stored_perturbation(adata, name, key_added) as record:
+        if "fates" not in record:
+            raise ScnodeError(
+                f"Perturbation {name!r} has no fates. Run scnode.tl.perturb(..., groupby=, overwrite=True)."
+            )
+        return record["fates"].copy()
 
 
-def stored_perturbation(adata: AnnData, name: str, key_added: str) -> dict[str, Any]:
-    """The record of a perturbation."""
-    stored: dict[str, Any] = adata.uns.get(Keys(key_added).uns, {}).get("perturbations", {})
-    if name not in stored:
-        raise ScnodeError(f"No perturbation {name!r}. {near(name, stored)} Run scnode.tl.perturb(adata, genes) first.")
-    record: dict[str, Any] = stored[name]
-    return record
+@contextmanager
+def stored_perturbation(adata: AnnData, name: str, key_added: str) -> Iterator[Mapping[str, Any]]:
+    """The record of a perturbation, to be read within."""
+    with stored_result(adata, Keys(key_added).uns, "perturbations", by="scnode.tl.perturb(adata, genes)") as found:
+        stored = found or {}
+        if name not in stored:
+            raise ScnodeError(
+                f"No perturbation {name!r}. {near(name, stored)} Run scnode.tl.perturb(adata, genes) first."
+            )
+        yield stored[name]

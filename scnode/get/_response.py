@@ -47,19 +47,20 @@ def response(
     """
     import pandas as pd
 
-    model, stored = stored_model(adata, key_added), stored_perturbation(adata, name, key_added)
+    model = stored_model(adata, key_added)
     if isinstance(genes, str):
         raise ScnodeError(f"genes={genes!r} is one name. Pass a list: genes=[{genes!r}].")
     names = model.genes if genes is None else [str(gene) for gene in genes]
     columns = model.columns(names)
-    control, perturbed, sd = (
-        np.asarray(stored[f"response_{part}"], dtype=float)[:, columns] for part in ("control", "perturbed", "sd")
-    )
-    n_steps = len(stored["path_t"])
+    with stored_perturbation(adata, name, key_added) as stored:
+        t = np.asarray(stored["path_t"], dtype=float)
+        control, perturbed, sd = (
+            np.asarray(stored[f"response_{part}"], dtype=float)[:, columns] for part in ("control", "perturbed", "sd")
+        )
     return pd.DataFrame(
         {
-            "gene": np.repeat(np.asarray(names, dtype=str), n_steps),
-            "t": np.tile(np.asarray(stored["path_t"], dtype=float), len(names)),
+            "gene": np.repeat(np.asarray(names, dtype=str), len(t)),
+            "t": np.tile(t, len(names)),
             "control": control.T.ravel(),
             "perturbed": perturbed.T.ravel(),
             "difference": (perturbed - control).T.ravel(),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
+from scnode.model import stored_result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,15 +46,15 @@ def screen(adata: AnnData, *, fate: str | None = None, pairs: bool = False, key_
     ScnodeError
         No screen is stored, none of pairs, or an unknown fate.
     """
-    stored = adata.uns.get(Keys(key_added).uns, {}).get("screen")
-    if stored is None:
-        raise ScnodeError("No screen is stored. Run scnode.tl.screen(adata, groupby=, groups=) first.")
-    if pairs and "pairs" not in stored:
-        raise ScnodeError("No pairs were held. Run scnode.tl.screen(adata, n_paired=20).")
-    table = stored["pairs" if pairs else "table"].copy()
-    if fate is None:
-        return table
-    chosen = table[table["fate"] == fate]
-    if not len(chosen):
-        raise ScnodeError(f"{fate!r} is no fate of the screen. {near(fate, table['fate'].unique())} Pass fate=.")
-    return chosen.reset_index(drop=True)
+    with stored_result(adata, Keys(key_added).uns, "screen", by="scnode.tl.screen(adata)") as stored:
+        if stored is None:
+            raise ScnodeError("No screen is stored. Run scnode.tl.screen(adata, groupby=, groups=) first.")
+        if pairs and "pairs" not in stored:
+            raise ScnodeError("No pairs were held. Run scnode.tl.screen(adata, n_paired=20).")
+        table = stored["pairs" if pairs else "table"].copy()
+        if fate is None:
+            return table
+        chosen = table[table["fate"] == fate]
+        if not len(chosen):
+            raise ScnodeError(f"{fate!r} is no fate of the screen. {near(fate, table['fate'].unique())} Pass fate=.")
+        return chosen.reset_index(drop=True)

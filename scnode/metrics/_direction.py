@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scnode._random import random_source
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -53,6 +55,6 @@ def bootstrap_mean(
     sample = sample[np.isfinite(sample)]
     if not len(sample):
         return float("nan"), float("nan"), float("nan")
-    picks = np.random.default_rng(rng).integers(len(sample), size=(n_resamples, len(sample)))
+    picks = random_source(rng).integers(len(sample), size=(n_resamples, len(sample)))
     low, high = np.quantile(sample[picks].mean(1), [(1 - level) / 2, (1 + level) / 2])
     return float(sample.mean()), float(low), float(high)

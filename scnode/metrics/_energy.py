@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scnode._errors import ScnodeError
+from scnode._random import random_source
 from scnode.metrics._clouds import check_clouds, check_weights, subsample
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def energy_distance(
     :cite:p:`Szekely2013`
     """
     left, right = check_clouds(x, y)
-    generator = np.random.default_rng(rng)
+    generator = random_source(rng)
     left, right = (
         subsample(cloud, check_weights(None, len(cloud), ""), max_points, generator)[0] for cloud in (left, right)
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scnode._errors import ScnodeError
+from scnode._random import random_source
 from scnode.metrics._clouds import check_clouds, check_weights, subsample
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def wasserstein(
         raise ScnodeError(f"p={p!r} is not available. Pass p=1 or p=2.")
     left, right = check_clouds(x, y)
     a, b = check_weights(x_weights, len(left), "x_weights"), check_weights(y_weights, len(right), "y_weights")
-    generator = np.random.default_rng(rng)
+    generator = random_source(rng)
     (left, a), (right, b) = (subsample(v, w, max_points, generator) for v, w in ((left, a), (right, b)))
     plan = optimal_plan(left, right, a, b, p=p)
     return float((plan * _cost(left, right, p)).sum() ** (1 / p))

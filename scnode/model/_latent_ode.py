@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from scnode._typing import VectorField
     from scnode.nn import Diffusion, Encoder, Hold
     from scnode.nn._inputs import Input
 
@@ -101,6 +100,21 @@ class LatentODE(nn.Module):
                 "use_rep=."
             )
         return self.encoder
+
+    def __repr__(self) -> str:
+        """What moves, where it lives, and what it is made of."""
+        inputs = f", u = ({', '.join(self.controls.names)})" if self.controls else ""
+        moved = f"f({'t, ' if self.field.time_dependent else ''}z{', u' if self.controls else ''})"
+        noisy = f"dz = {moved} dt + G(z) dW" if self.diffusion is not None else f"dz/dt = {moved}"
+        weights = sum(p.numel() for p in self.parameters())
+        source = f"adata.obsm[{self.use_rep!r}]" if self.use_rep else "expression"
+        coded = f"{self.encoder.name!r} of {len(self.genes)} genes" if self.encoder is not None else "none"
+        return (
+            f"LatentODE: {noisy}{inputs}\n"
+            f"  field    {self.field.name!r}, {self.field.n_members} member(s), {weights:,} weights\n"
+            f"  space    {self.n_latent} coordinates of {source}\n"
+            f"  encoder  {coded}"
+        )
 
     def columns(self, genes: Iterable[str]) -> list[int]:
         """Positions of genes in decoded expression.
@@ -188,8 +202,7 @@ class LatentODE(nn.Module):
             if n_samples * self.n_latent > MOST_IMPLICIT:
                 options = {"solver": "dopri5"} | options
             if not members and hold is None:
-                pieces = [self.under(control)] if control is None else moving.field.pieces()[1]
-                options = {"jacobians": [piece.jacobian for piece in pieces]} | options
+                options = {"jacobians": [piece.jacobian for piece in moving.fields]} | options
             ys = moving.solve(start, elapsed, options)
         ys = moving.retract(ys, elapsed if timed else elapsed.reshape(-1, elapsed.shape[-1])[0])
         return ys.unflatten(2, (n_samples, -1)).transpose(1, 2)
@@ -252,11 +265,10 @@ class LatentODE(nn.Module):
             genes=np.asarray(labels["genes"]),
             transform=labels["transform"],
             use_rep=labels["use_rep"],
-            # The first models knew no batches.
-            batch_key=labels.get("batch_key"),
-            batches=labels.get("batches", ()),
+            batch_key=labels["batch_key"],
+            batches=labels["batches"],
             diffusion=diffusion,
-            controls=Controls.from_list(labels["controls"]) if labels.get("controls") else None,
+            controls=labels["controls"],
         )
         return model.eval()
 

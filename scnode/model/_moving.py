@@ -94,6 +94,11 @@ class Moving:
         return torch.stack(kept).permute(2, 0, 1, 3).flatten(2)
 
     @property
+    def fields(self) -> list[Field]:
+        """The field before, between and after the breaks of its input, free of constraints."""
+        return [*self.field.pieces()[1]] if isinstance(self.field, ControlledField) else [self.field]
+
+    @property
     def _control_breaks(self) -> Tensor:
         if not isinstance(self.field, ControlledField):
             return torch.zeros(0, dtype=torch.float64)
@@ -101,9 +106,7 @@ class Moving:
         return breaks if self.origin is None or not len(breaks) else breaks - self.origin.double()
 
     def _piece(self, start: float) -> VectorField:
-        field = self.field
-        if isinstance(field, ControlledField):
-            field = field.pieces()[1][int((self._control_breaks <= start).sum())]
+        field = self.fields[int((self._control_breaks <= start).sum())]
         one: VectorField = field if self.n_samples else field.mean
         one = one if self.origin is None else _later(one, self.origin)
         hold = self.regimen.holds[int((self.regimen.breaks <= start).sum())]

@@ -11,6 +11,7 @@ import torch
 
 from scnode._errors import ScnodeError
 from scnode._validation import near
+from scnode.data import Controls
 from scnode.nn import ENCODERS, FIELDS, Diffusion
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 _READABLE = (1, 2)
+_TRANSFORMS = ("log1p_cp10k", "none", "moments")
 _REFIT = "Refit with scnode.tl.fit(adata)."
 
 
@@ -58,7 +60,7 @@ def read_record(stored: dict[str, Any]) -> tuple[Field, Encoder | None, Diffusio
     """
     try:
         config = json.loads(str(stored["config"]))
-        arrays = {name: np.asarray(value) for name, value in stored["arrays"].items()}
+        arrays = {str(name): _plain(value, name) for name, value in stored["arrays"].items()}
         if config["format"] not in _READABLE:
             raise ScnodeError(f"Model format {config['format']} is none of {_READABLE}. {_REFIT}")
         config["encoder"] = _encoder_config(config)
@@ -68,9 +70,47 @@ def read_record(stored: dict[str, Any]) -> tuple[Field, Encoder | None, Diffusio
             parts = _parts(config)
         for part, module in parts.items():
             _load(module, arrays, f"{part}.")
-    except (KeyError, TypeError, AttributeError, RuntimeError, json.JSONDecodeError) as error:
+        labels = _labels(config)
+    except ScnodeError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ScnodeError(f"The stored model is damaged or not one of scnode ({error}). {_REFIT}") from error
-    return parts["field"], parts.get("encoder"), parts.get("diffusion"), config
+    return parts["field"], parts.get("encoder"), parts.get("diffusion"), labels
+
+
+def _plain(value: Any, name: object) -> np.ndarray:
+    """An array of numbers; one of objects could hold anything."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise ScnodeError(f"The stored model's {name} is an array of {array.dtype}, not of numbers. {_REFIT}")
+    return array
+
+
+def _labels(config: dict[str, Any]) -> dict[str, Any]:
+    """What a model is called by, each of its kind; the first models knew no batches and no controls."""
+    found = {
+        "genes": _names(config["genes"]),
+        "transform": str(config["transform"]),
+        "use_rep": _name(config["use_rep"]),
+        "batch_key": _name(config.get("batch_key")),
+        "batches": _names(config.get("batches", [])),
+        "controls": Controls.from_list(config["controls"]) if config.get("controls") else None,
+    }
+    if found["transform"] not in _TRANSFORMS:
+        raise ScnodeError(f"The stored model's transform {found['transform']!r} is none of {_TRANSFORMS}. {_REFIT}")
+    return found
+
+
+def _name(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{value!r} is no name")
+    return value
+
+
+def _names(values: object) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError("names that are no list of strings")
+    return values
 
 
 def _encoder_config(config: dict[str, Any]) -> dict[str, Any] | None:
@@ -86,7 +126,11 @@ def _encoder_config(config: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _check(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    # A crafted configuration must not allocate beyond what is stored, so shapes are compared first.
+    # A crafted configuration must not allocate, or count, beyond what is stored; only then are shapes compared.
+    most = sum(array.size for array in arrays.values())
+    for part in ("field", "encoder", "diffusion", "n_latent"):
+        if _largest(config.get(part)) > most:
+            raise ScnodeError(f"The stored model's {part} is larger than its arrays. {_REFIT}")
     if {name: value.shape for name, value in arrays.items()} != _shapes(config):
         raise ScnodeError(f"The stored model's arrays do not fit its configuration. {_REFIT}")
     n_batches = (config["encoder"] or {}).get("n_batches", 1)
@@ -95,6 +139,15 @@ def _check(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     broken = [name for name, value in arrays.items() if not np.isfinite(value).all()]
     if broken:
         raise ScnodeError(f"The stored model is not finite in {broken}. {_REFIT}")
+
+
+def _largest(value: Any) -> float:
+    """The largest number, or length of a list, in a configuration."""
+    if isinstance(value, dict):
+        return max((_largest(item) for name, item in value.items() if name != "reach"), default=0)
+    if isinstance(value, list):
+        return max(len(value), *(_largest(item) for item in value)) if value else 0
+    return abs(value) if isinstance(value, int | float) else 0
 
 
 def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -122,6 +175,8 @@ def _new_field(config: dict[str, Any]) -> Field:
         raise ScnodeError(f"The stored model's field {name!r} is unknown. {near(name, FIELDS)} {_REFIT}")
     field = FIELDS[name](config["n_latent"], **sizes)
     field.reach = math.inf if reach is None else float(reach)
+    if not field.reach > 0:
+        raise ScnodeError(f"The stored model's reach of {reach} is no distance. {_REFIT}")
     return field
 
 

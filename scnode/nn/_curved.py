@@ -48,7 +48,7 @@ class Curved(nn.Module):
         raise NotImplementedError
 
     def decode_genes(self, z: Tensor, columns: Tensor) -> Tensor:
-        """Expression (..., held) of some genes at states (..., row, latent), whose places are (held,) or (row, held)."""
+        """Expression (..., held) of some genes at states (..., row, latent), places (held,) or (row, held)."""
         full = self.decode(z)
         return full[..., columns] if columns.ndim == 1 else full.take_along_dim(columns.expand(*z.shape[:-1], -1), -1)
 

@@ -259,7 +259,7 @@ class GradientField(Field):
 
 
 class CirculatingField(GradientField):
-    """A :class:`GradientField` with circulation, for tools that know kinds by name."""
+    """A :class:`~scnode.nn.GradientField` with circulation, for tools that know kinds by name."""
 
     name: ClassVar[str] = "gradient+circulation"
 

@@ -24,7 +24,7 @@ CLOSE = 1e-4
 """How far from its level a retracted state may be, in units of the readout."""
 
 _MOST, _LAST = 80, 20
-_ASLANT = 1e-2
+_ASLANT, _LOOSE = 0.05, 0.05
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,16 @@ class Hold:
             # Beside the step onto the level set, the part of the way so far that runs along it is taken back.
             offset, miss = found - states, gap.abs().amax(-1, keepdim=True)
             along = offset - least_change(slope, _along(slope, offset))
-            wide = along.norm(dim=-1, keepdim=True) > _ASLANT * offset.norm(dim=-1, keepdim=True)
+            wide = _size(along) > _ASLANT * _size(offset)
             open_ = (miss > CLOSE) | (wide & (step < _MOST - _LAST))
             if not bool(open_.any()):
                 break
-            trial = found + share * least_change(slope, gap) - (slide if step < _MOST - _LAST else 0) * along
+            onto = share * least_change(slope, gap)
+            trial = found + onto - (slide if step < _MOST - _LAST else 0) * along
             value, steep = readout.linearised(trial)
-            better = open_ & ((level - value).abs().amax(-1, keepdim=True) < miss.clamp_min(10 * CLOSE))
+            better = open_ & ((level - value).abs().amax(-1, keepdim=True) < miss.clamp_min(_LOOSE))
+            # Where the level set bends away from the start, a whole step along it would lead farther from there.
+            better &= _size(trial - states) <= _size(offset) + _size(onto)
             found, gap = torch.where(better, trial, found), torch.where(better, level - value, gap)
             slope = torch.where(better[..., None], steep, slope)
             share = torch.where(better, (2 * share).clamp(max=1.0), share / 2)
@@ -145,8 +148,21 @@ class Hold:
         """Level and its rate."""
         if not callable(self.level):
             return self.level, torch.zeros_like(like)
-        t = t.to(like)
-        return torch.func.jvp(self.level, (t,), (torch.ones_like(t),))
+        further = torch.is_grad_enabled()
+        with torch.enable_grad():
+            at = t if t.requires_grad else t.detach().requires_grad_()
+            level = self.level(at).to(like)
+            sums = level.reshape(-1, level.shape[-1]).sum(0)
+            rates = [_rate(one, at, further=further) for one in sums]
+        rate = (torch.stack(rates, -1) if at.ndim == 0 else torch.cat(rates, -1)).to(like)
+        return (level if further else level.detach()), rate
+
+
+def _rate(value: Tensor, t: Tensor, *, further: bool) -> Tensor:
+    if not value.requires_grad:
+        return torch.zeros_like(t)
+    found = torch.autograd.grad(value, t, create_graph=further, retain_graph=True, allow_unused=True)[0]
+    return torch.zeros_like(t) if found is None else found
 
 
 def least_change(slope: Tensor, move: Tensor) -> Tensor:
@@ -155,6 +171,10 @@ def least_change(slope: Tensor, move: Tensor) -> Tensor:
     if dual.ndim == 2:
         return move @ dual
     return (move.unsqueeze(-1) * dual).sum(-2)
+
+
+def _size(change: Tensor) -> Tensor:
+    return change.norm(dim=-1, keepdim=True)
 
 
 def _along(slope: Tensor, change: Tensor) -> Tensor:

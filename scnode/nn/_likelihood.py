@@ -45,7 +45,7 @@ def nb_log_likelihood(counts: Tensor, mean: Tensor, dispersion: Tensor) -> Tenso
 
 
 def zinb_log_likelihood(counts: Tensor, mean: Tensor, dispersion: Tensor, dropout_logit: Tensor) -> Tensor:
-    r"""As :func:`nb_log_likelihood`, with a further share of zeros :math:`\pi = \sigma(\ell)`.
+    r"""As :func:`~scnode.nn.nb_log_likelihood`, with a further share of zeros :math:`\pi = \sigma(\ell)`.
 
     .. math:: P(0) = \pi + (1 - \pi)\,\mathrm{NB}(0), \qquad P(x) = (1 - \pi)\,\mathrm{NB}(x)
 

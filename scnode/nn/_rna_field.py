@@ -31,7 +31,7 @@ class RNAField(Field):
     (0, 1, -1).
 
     On the face :math:`u_g = 0` the field points inward as :math:`\alpha_g > 0`, and on :math:`s_g = 0` as
-    :math:`\beta_g u_g \ge 0`: abundances that start non-negative stay so. Beyond the reach R of :meth:`set_scales`
+    :math:`\beta_g u_g \ge 0`: abundances that start non-negative stay so. Beyond the reach R of `set_scales`
     the networks read the nearest :math:`s` within it, while splicing and degradation act everywhere; transcription is
     therefore bounded, and every trajectory with it, without a pull.
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from scnode._typing import VectorField
 
 _NUMBERS = 2**20
+# A GPU is slow by the call rather than by the number.
+_NUMBERS_GPU = 2**26
 _MAX_PIECES = 10_000
 _MAX_TURNS = 20
 
@@ -109,7 +111,8 @@ def ftle(
         )
     frames = _identity(y.detach()) if directions is None else _frames(directions.detach(), y)
     known, options = with_jacobian(field, jacobian), {"rtol": rtol, "atol": atol, "on_failure": on_failure}
-    rows = max(1, _NUMBERS // (frames[0].numel() + y.shape[1] + 1)) if len(y) else 1
+    most = _NUMBERS if y.device.type == "cpu" else _NUMBERS_GPU
+    rows = max(1, most // (frames[0].numel() + y.shape[1] + 1)) if len(y) else 1
     measure = _spectrum if spectrum else _largest
     begin = torch.as_tensor(t, dtype=y.dtype, device=y.device).detach().expand(len(y))
     tangents = Tangents(known, y.shape[1], **options)

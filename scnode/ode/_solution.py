@@ -19,9 +19,9 @@ class Status(IntEnum):
     NON_FINITE = 1
     """The field was not finite at a state that had been reached."""
     STALLED = 2
-    """The step fell below what the clock can resolve: a singularity, a jump, or a tolerance below precision."""
+    """The step fell below what the clock can resolve, at a singularity, a jump, or a tolerance below precision."""
     MAX_STEPS = 3
-    """Too many steps: the field is stiff and the solver explicit, or the interval is very long."""
+    """Too many steps; the field is stiff and the solver explicit, or the interval is very long."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Draw what the tools wrote; nothing is computed of the model and nothing is written."""
 
+from ._animate import animate
 from ._attribution import attribution
 from ._evaluation import evaluation
 from ._fate import fate
@@ -12,6 +13,7 @@ from ._trajectories import trajectories
 from ._velocity import velocity_embedding_grid, velocity_embedding_stream
 
 __all__ = [
+    "animate",
     "attribution",
     "evaluation",
     "fate",

@@ -8,10 +8,9 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._validation import near
+from scnode.pl._colors import category_colors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
@@ -40,9 +39,10 @@ def draw_cells(adata: AnnData, basis: str, color: str | None, ax: Axes, **option
     name = basis.removeprefix("X_")
     ground = New(obs=adata.obs[[]].copy(), obsm={f"X_{name}": embedding(adata, basis)})
     if color is not None:
-        ground.obs[color] = _values(adata, color)
-        if f"{color}_colors" in adata.uns:
-            ground.uns[f"{color}_colors"] = list(adata.uns[f"{color}_colors"])
+        values = ground.obs[color] = _values(adata, color)
+        if getattr(values, "dtype", None) == "category" and options.get("palette") is None:
+            names = [str(name) for name in values.cat.categories]
+            ground.uns[f"{color}_colors"] = category_colors(adata, color, names)
     sc.pl.embedding(ground, basis=name, color=color, ax=ax, show=False, **options)
     ax.set(xlabel=f"{name.upper()}1", ylabel=f"{name.upper()}2")
     for points in ax.collections:
@@ -62,23 +62,6 @@ def _values(adata: AnnData, color: str) -> Any:
     )
 
 
-def group_colors(adata: AnnData, source: str, names: list[str], palette: Sequence[Any] | None) -> list[Any]:
-    """Colours of groups of an `obs` column: those given, else those in `uns`, else of a palette of scanpy."""
-    from scanpy.plotting.palettes import default_20, default_102
-
-    if palette is not None:
-        if len(palette) < len(names):
-            raise ScnodeError(f"palette= has {len(palette)} colours for {len(names)} fates. Pass one for each.")
-        return list(palette)[: len(names)]
-    own = adata.uns.get(f"{source}_colors")
-    column = adata.obs.get(source)
-    if own is not None and column is not None and column.dtype == "category":
-        known = dict(zip(map(str, column.cat.categories), own, strict=False))
-        if set(names) <= set(known):
-            return [known[name] for name in names]
-    return list(default_20 if len(names) <= 20 else default_102)[: len(names)]
-
-
 def new_axes(ax: Axes | None) -> Axes:
     """The axes given, or new ones."""
     import matplotlib.pyplot as plt
@@ -91,6 +74,7 @@ def finish(ax: Axes, *, title: str | None, show: bool | None, return_fig: bool) 
     import matplotlib.pyplot as plt
     import scanpy as sc
 
+    keep_text()
     if title is not None:
         ax.set_title(title)
     if return_fig:
@@ -99,3 +83,13 @@ def finish(ax: Axes, *, title: str | None, show: bool | None, return_fig: bool) 
         plt.show()
         return None
     return ax
+
+
+def keep_text() -> None:
+    """Leave text as text in PDF and SVG files, where the user has not chosen otherwise."""
+    import matplotlib as mpl
+
+    text: dict[Any, Any] = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
+    for name, value in text.items():
+        if mpl.rcParams[name] == mpl.rcParamsDefault[name]:
+            mpl.rcParams[name] = value

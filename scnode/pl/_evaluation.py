@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 _LABELS = {"w1": "Wasserstein-1", "w2": "Wasserstein-2", "energy": "energy distance"}
-_SHADES = {"scnode": "C3", "ot_interpolation": "C0", "no_motion": "0.6"}
+_SHADES = {"scnode": "#d55e00", "ot_interpolation": "#0072b2", "no_motion": "0.6"}
 _FLOOR = "noise_floor"
 
 
@@ -76,7 +76,7 @@ def evaluation(
         ax.bar(at, values[method], **(options | kwargs))
     floor = values[_FLOOR].to_numpy()
     ax.hlines(floor, place - 0.45, place + 0.45, colors="black", linestyles="dashed", label=_FLOOR)
-    ax.set(xticks=place, xticklabels=[f"{t:g}" for t in values.index], ylabel=f"{_LABELS[metric]} (latent units)")
+    ax.set(xticks=place, xticklabels=[f"{t:.4g}" for t in values.index], ylabel=f"{_LABELS[metric]} (latent units)")
     ax.set_xlabel(f"held-out {stored['time_key']}")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)

@@ -10,7 +10,8 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
-from scnode.pl._cells import draw_cells, finish, group_colors
+from scnode.pl._cells import draw_cells, finish
+from scnode.pl._colors import category_colors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,8 @@ def fate(
     size, cmap
         Of the cells, as in :func:`scanpy.pl.embedding`.
     palette
-        Colour of each fate; by default that of its group in ``uns["<groupby>_colors"]``, else of a palette of scanpy.
+        Colour of each fate; by default that of its group in ``uns["<groupby>_colors"]``, else of a palette that
+        colour-blind readers can tell apart.
     ax
         Two axes to draw on, of the bars and of the cells.
     title
@@ -93,7 +95,7 @@ def fate(
     # Cells that were mapped to a model alone have no clock.
     if keys.time in adata.obs:
         means = means.loc[adata.obs[keys.time].groupby(labels).mean().sort_values(ascending=False).index]
-    colors = group_colors(adata, source, [str(c) for c in table.columns], palette)
+    colors = category_colors(adata, source, [str(c) for c in table.columns], palette=palette)
     left = np.zeros(len(means))
     for name, shade in zip(table.columns, colors, strict=True):
         bars.barh(means.index, means[name], left=left, **({"color": shade, "label": name} | kwargs))

@@ -68,12 +68,12 @@ def history(
     for number, stage in enumerate(stages):
         rows = record[record["stage"].astype(str) == stage]
         epoch = begin + np.arange(1, len(rows) + 1)
-        for column, shade, style in (("train_loss", "0.55", "-"), ("validation_loss", "C0", "-")):
+        for column, shade, style in (("train_loss", "0.55", "-"), ("validation_loss", "#0072b2", "-")):
             label = column.replace("_loss", "") if number == 0 else None
             ax.plot(epoch, rows[column], style, color=shade, label=label, **kwargs)
         best = int(np.argmin(rows["validation_loss"].to_numpy()))
         kept = "kept" if number == 0 else None
-        ax.plot(epoch[best], rows["validation_loss"].iloc[best], "o", color="C3", label=kept, zorder=3)
+        ax.plot(epoch[best], rows["validation_loss"].iloc[best], "o", color="#d55e00", label=kept, zorder=3)
         ax.annotate(
             stage,
             (begin + len(rows) / 2, 1),

@@ -12,7 +12,8 @@ from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
 from scnode.data import Support
 from scnode.model import stored_model
-from scnode.pl._cells import draw_cells, embedding, finish, group_colors, new_axes
+from scnode.pl._cells import draw_cells, embedding, finish, new_axes
+from scnode.pl._colors import SAFE, category_colors
 from scnode.pl._grid import on_grid
 from scnode.pl._place import place
 
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 _KINDS = ("fates", "field", "trajectories", "expression")
-_CONTROL, _PERTURBED = "#0072B2", "#D55E00"
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_CONTROL, _PERTURBED = SAFE[0], SAFE[5]
 _N_GENES = 5
 _N_GRID = 34
 _FADED = 0.15
@@ -124,11 +124,11 @@ def perturbation(
         options: dict[str, Any] = {"size": size, "alpha": alpha, "legend_loc": legend_loc, "palette": palette}
         draw_cells(adata, basis, color, ax, title="", **options)
         limits = ax.get_xlim(), ax.get_ylim()
-        support = Support(np.asarray(adata.obsm[keys.latent], dtype=float))
+        latent = np.asarray(adata.obsm[keys.latent], dtype=float)
         if kind == "field":
-            _draw_field(adata, position, support, keys, name, ax, kwargs)
+            _draw_field(latent, np.asarray(adata.obsm[keys.difference(name)], dtype=float), position, ax, kwargs)
         else:
-            _draw_trajectories(record, position, support, n_trajectories, ax, kwargs)
+            _draw_trajectories(_few_paths(record, n_trajectories), latent, position, ax, kwargs)
         ax.set(xlim=limits[0], ylim=limits[1])
     return finish(ax, title=name if title is None else title, show=show, return_fig=return_fig)
 
@@ -139,7 +139,7 @@ def _draw_fates(adata: AnnData, record: dict[str, Any], palette: Any, ax: Axes, 
     table = record["fates"].iloc[::-1]
     change = table["log_fold_change"].to_numpy()
     names = [str(fate) for fate in record["fates"]["fate"]]
-    shades = group_colors(adata, str(record["groupby"]), names, palette)[::-1]
+    shades = category_colors(adata, str(record["groupby"]), names, palette=palette)[::-1]
     belief = np.clip(1 - table["ood"].to_numpy(dtype=float), 0.2, 1)
     ends = table[["ci_low", "ci_high"]].to_numpy()
     options: dict[str, Any] = {
@@ -160,16 +160,8 @@ def _draw_fates(adata: AnnData, record: dict[str, Any], palette: Any, ax: Axes, 
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_field(
-    adata: AnnData,
-    position: np.ndarray,
-    support: Support,
-    keys: Keys,
-    name: str,
-    ax: Axes,
-    kwargs: dict[str, Any],
-) -> None:
-    latent, change = (np.asarray(adata.obsm[k], dtype=float) for k in (keys.latent, keys.difference(name)))
+def _draw_field(latent: np.ndarray, change: np.ndarray, position: np.ndarray, ax: Axes, kwargs: dict[str, Any]) -> None:
+    support = Support(latent)
     known = np.isfinite(change).all(1)
     latent, change, ground = latent[known], change[known], position[known]
     length = np.linalg.norm(change, axis=1)
@@ -186,22 +178,23 @@ def _draw_field(
     ax.quiver(x[kept], y[kept], across, up, **(options | {"zorder": 3, "color": _PERTURBED} | kwargs))
 
 
+def _few_paths(record: dict[str, Any], n_trajectories: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over the members of both arms, (start, step, latent), of evenly taken starts."""
+    n = len(record["path_start"])
+    few = np.unique(np.linspace(0, n - 1, min(n_trajectories, n)).round().astype(int))
+    control, perturbed = (np.asarray(record[f"path_{arm}"], dtype=float) for arm in ("control", "perturbed"))
+    return control[few].mean(1), perturbed[few].mean(1)
+
+
 def _draw_trajectories(
-    record: dict[str, Any],
-    position: np.ndarray,
-    support: Support,
-    n_trajectories: int,
-    ax: Axes,
-    kwargs: dict[str, Any],
+    arms: tuple[np.ndarray, np.ndarray], latent: np.ndarray, position: np.ndarray, ax: Axes, kwargs: dict[str, Any]
 ) -> None:
     from matplotlib.collections import LineCollection
     from matplotlib.lines import Line2D
 
-    n = len(record["path_start"])
-    few = np.unique(np.linspace(0, n - 1, min(n_trajectories, n)).round().astype(int))
-    handles = []
-    for arm, shade in (("control", _CONTROL), ("perturbed", _PERTURBED)):
-        paths, close = place(support, position, np.asarray(record[f"path_{arm}"], dtype=float)[few].mean(1))
+    support, handles = Support(latent), []
+    for arm, states, shade in zip(("control", "perturbed"), arms, (_CONTROL, _PERTURBED), strict=True):
+        paths, close = place(support, position, states)
         segments = np.stack([paths[:, :-1], paths[:, 1:]], axis=2).reshape(-1, 2, 2)
         options: dict[str, Any] = {"colors": shade, "linewidths": 1.1, "capstyle": "round", "zorder": 3}
         options["alpha"] = np.where(close[:, 1:], 0.8, _FADED).ravel()
@@ -241,7 +234,7 @@ def _draw_expression(
 ) -> None:
     from matplotlib.lines import Line2D
 
-    t, shades = np.asarray(record["path_t"]), list(palette or _PALETTE)
+    t, shades = np.asarray(record["path_t"]), list(palette or SAFE)
     handles = []
     for number, (gene, (control, perturbed, sd)) in enumerate(curves.items()):
         shade = shades[number % len(shades)]

@@ -94,7 +94,7 @@ def trajectories(
     if stored is None:
         raise ScnodeError(f"adata.uns[{keys.uns!r}] holds no trajectories. Run scnode.tl.trajectories(adata) first.")
     position = embedding(adata, basis)
-    paths, belief = _place(adata, position, stored, keys, n_trajectories)
+    paths, belief = placed_paths(adata, position, stored, keys, n_trajectories)
     ax = new_axes(ax)
     draw_cells(adata, basis, color, ax, size=size, alpha=alpha, legend_loc=legend_loc, palette=palette, title="")
     limits = ax.get_xlim(), ax.get_ylim()
@@ -115,7 +115,7 @@ def trajectories(
     return finish(ax, title=title, show=show, return_fig=return_fig)
 
 
-def _place(
+def placed_paths(
     adata: AnnData, position: np.ndarray, stored: dict[str, Any], keys: Keys, n_trajectories: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions (trajectory, step, 2), and belief in [0, 1] in each state (trajectory, step), 0 off the cells."""

@@ -9,6 +9,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._settings import logger
 from scnode._validation import near
+from scnode._write import written
 from scnode.data import read_times
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ def time(
     if key not in adata.obs:
         raise ScnodeError(f"adata.obs[{key!r}] not found. {near(key, adata.obs.columns)} Pass the column of labels.")
     times, found = read_times(adata.obs[key], key, unit=unit)
-    result = adata.copy() if copy else adata
-    result.obs[key_added] = times
-    result.uns[f"{key_added}_unit"] = found
+    with written(adata, copy=copy) as result:
+        result.obs[key_added] = times
+        result.uns[f"{key_added}_unit"] = found
     shown = ", ".join(f"{t:g}" for t in np.unique(times)[:10])
     logger.info("obs[%r] holds the times %s (unit: %s).", key_added, shown, found)
     return result if copy else None

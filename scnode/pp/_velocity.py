@@ -8,6 +8,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._settings import logger
+from scnode._write import written
 from scnode.data import compute_velocity
 
 if TYPE_CHECKING:
@@ -70,12 +71,12 @@ def velocity(
         raise ScnodeError(
             "No gene has a velocity: unspliced counts do not follow spliced ones. Pass more cells or genes."
         )
-    result = adata.copy() if copy else adata
-    for name in ("velocity", "Ms", "Mu"):
-        result.layers[name] = np.asarray(work.layers[name], dtype=np.float32)
-    result.var["velocity_genes"] = fitted
-    for name in ("velocity_gamma", "velocity_r2", "fit_likelihood"):
-        if name in work.var:
-            result.var[name] = work.var[name].to_numpy()
+    with written(adata, copy=copy) as result:
+        for name in ("velocity", "Ms", "Mu"):
+            result.layers[name] = np.asarray(work.layers[name], dtype=np.float32)
+        result.var["velocity_genes"] = fitted
+        for name in ("velocity_gamma", "velocity_r2", "fit_likelihood"):
+            if name in work.var:
+                result.var[name] = work.var[name].to_numpy()
     logger.info("RNA velocity of %d of %d genes (scvelo, %s).", fitted.sum(), len(fitted), mode)
     return result if copy else None

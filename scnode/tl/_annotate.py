@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scnode._errors import ScnodeError
+from scnode._settings import logger
 from scnode.metrics import cosine
 from scnode.tl._control import own_control
 from scnode.tl._map import place
 from scnode.tl._rna import write_kinetics
 from scnode.tl._species import report_conserved
+from scnode.tl._summary import summary
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from scnode.model import LatentODE
     from scnode.tl._gather import Gathered
     from scnode.tl._space import FitSpace
+    from scnode.train import Fitted
 
 
 def annotate(
@@ -34,9 +37,9 @@ def annotate(
     gathered: Gathered,
     snapshots: Snapshots | None,
     params: dict[str, Any],
-    history: list[dict[str, Any]],
+    fitted: Fitted,
 ) -> None:
-    """Place the cells that were held out, and write states, velocities, clock, report and model."""
+    """Place the cells that were held out, write everything with the model, and say what was learned."""
     import pandas as pd
     import torch
 
@@ -62,8 +65,11 @@ def annotate(
     adata.obs[keys.time] = clock
     adata.obs[keys.velocity_sd] = sd.numpy()
     # What only some fits write must not stay from an earlier one: it would be taken for this one's.
-    for key in {keys.diffusion, keys.potential, keys.ood, keys.error_bound} & set(adata.obs):
+    for key in {keys.diffusion, keys.potential, keys.growth, keys.ood, keys.error_bound} & set(adata.obs):
         del adata.obs[key]
+    growth = None if snapshots is None else _growth(gathered, snapshots, params)
+    if growth is not None:
+        adata.obs[keys.growth] = growth.pop("rate")
     if noise is not None:
         adata.obs[keys.diffusion] = noise.pop("diffusion")
     _write_potential(adata, keys, model, states, t)
@@ -71,24 +77,47 @@ def annotate(
         adata.obs[keys.agreement(source.name)] = agreement[f"{source.name}|fit"]
     if space.kinetics is not None:
         write_kinetics(adata, keys, model)
+    report = {
+        "evidence": [s.source for s in gathered.sources],
+        "share": gathered.target.share,
+        "agreement": agreement,
+        "notes": [*gathered.notes, *fitted.notes],
+        "clock": gathered.clock_report,
+        **({} if snapshots is None else {"time_unit": _time_unit(snapshots)}),
+        **({} if growth is None else {"growth": growth}),
+        **({} if noise is None else {"noise": noise}),
+        **_control(model),
+        **space.report,
+        **conserved,
+        **({"field": figures} if figures else {}),
+    }
+    history = [*space.history, *fitted.history]
+    report["summary"] = summary(model, report, velocity.numpy(), sd.numpy(), history)
+    logger.info("%s", report["summary"])
     adata.uns[keys.uns] = {
         "params": {k: dict(v) if isinstance(v, Mapping) else v for k, v in params.items() if v is not None},
-        "history": pd.DataFrame([*space.history, *history]),
-        "report": {
-            "evidence": [s.source for s in gathered.sources],
-            "share": gathered.target.share,
-            "agreement": agreement,
-            "notes": gathered.notes,
-            "clock": gathered.clock_report,
-            **({} if snapshots is None else {"time_unit": _time_unit(snapshots)}),
-            **({} if noise is None else {"noise": noise}),
-            **_control(model),
-            **space.report,
-            **conserved,
-            **({"field": figures} if figures else {}),
-        },
+        "history": pd.DataFrame(history),
+        "report": report,
         "model": model.to_arrays(),
         "version": __version__,
+    }
+
+
+def _growth(gathered: Gathered, snapshots: Snapshots, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Rate of every cell per unit of `time_key`, where it was told or learned, its spread, and the cells' numbers."""
+    if gathered.growth is None:
+        return None
+    rate = np.full(len(snapshots.days), np.nan)
+    rate[snapshots.seen] = gathered.growth / snapshots.span
+    told = [f"obs[{params['growth_key']!r}]"] if params["growth_key"] is not None else []
+    given = params["coupling_key"]
+    learned = ["unbalanced optimal transport" if given is None else f"obsp[{given!r}]"]
+    number = np.log([len(rows) for rows in snapshots.rows])
+    return {
+        "rate": rate,
+        "source": " corrected by ".join(told + learned if params["unbalanced"] else told),
+        "deviation": float(np.nanstd(rate)),
+        "numbers": np.diff(number) / np.diff(snapshots.kept),
     }
 
 

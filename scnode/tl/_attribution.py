@@ -9,6 +9,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._write import written
 from scnode.model import stored_model
 from scnode.tl._adjoint_path import PIECES, AdjointPath, Odds
 from scnode.tl._cell_clock import cell_clock, own_times
@@ -116,8 +117,8 @@ def attribution(
         "change": change.numpy(),
         "sum": (mean.sum(1) @ weight).numpy(),
     }
-    result = adata.copy() if copy else adata
-    result.uns[keys.uns] = {**result.uns[keys.uns], "attribution": record}
+    with written(adata, copy=copy) as result:
+        result.uns[keys.uns] = {**result.uns[keys.uns], "attribution": record}
     return result if copy else None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scnode._errors import ScnodeError
-from scnode.tl._protocol import Course, breaks_of, read_courses
+from scnode.tl._protocol import Course, Segment, breaks_of, read_courses
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,7 +121,8 @@ def regimen(
 
     from scnode.nn import Regimen
 
-    breaks, pieces = breaks_of(courses, horizon), []
+    breaks = breaks_of(courses, horizon)
+    pieces: list[Hold | None] = []
     for start in (0.0, *breaks):
         held = [(i, s) for i, course in enumerate(courses) if (s := course.at(start)) is not None]
         if not held:
@@ -130,8 +131,7 @@ def regimen(
             levels = torch.tensor([float(s.coefficients[0, 0]) for _, s in held])
             pieces.append(hold([i for i, _ in held], levels))
         else:
-            segments = [s for _, s in held]
-            pieces.append(hold([i for i, _ in held], lambda t, of=segments: torch.stack([s(t) for s in of], -1)))
+            pieces.append(hold([i for i, _ in held], _side_by_side([s for _, s in held])))
     return Regimen(torch.tensor(breaks, dtype=torch.float64), tuple(pieces))
 
 
@@ -146,6 +146,12 @@ def linear_decoder(model: LatentODE) -> PCA:
             "Fit with encoder='pca'."
         )
     return decoder
+
+
+def _side_by_side(segments: Sequence[Segment]) -> Callable[[Tensor], Tensor]:
+    import torch
+
+    return lambda t: torch.stack([segment(t) for segment in segments], -1)
 
 
 def _constant(course: Course) -> float:

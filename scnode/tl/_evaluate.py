@@ -10,9 +10,11 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._random import random_source
 from scnode._settings import logger
 from scnode._typing import RandomState
 from scnode._validation import near
+from scnode._write import written
 from scnode.data import Arms, read_snapshots
 from scnode.metrics import energy_distance, wasserstein
 from scnode.metrics._wasserstein import require_pot
@@ -130,7 +132,7 @@ def evaluate(
     snapshots = read_snapshots(adata, time_key)
     days, times = snapshots.days, snapshots.kept
     held = _held_out(times, holdout, time_key)
-    source = np.random.default_rng(rng)
+    source = random_source(rng)
     options = _options(adata, keys, params, source)
     if max_cells < 2 or n_splits < 1:
         raise ScnodeError(
@@ -163,10 +165,10 @@ def evaluate(
         if time == times[-1]:
             notes.append(_on_extrapolation(times, time_key, score))
             logger.info("%s", notes[-1])
-    result = adata.copy() if copy else adata
     table = add_coverage(pd.concat(tables, ignore_index=True), scores, source.spawn(1)[0])
-    run = result.uns.get(keys.uns, {})
-    result.uns[keys.uns] = {**run, "evaluation": {"time_key": time_key, "table": table, "notes": notes}}
+    with written(adata, copy=copy) as result:
+        run = result.uns.get(keys.uns, {})
+        result.uns[keys.uns] = {**run, "evaluation": {"time_key": time_key, "table": table, "notes": notes}}
     return result if copy else None
 
 

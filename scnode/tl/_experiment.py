@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scnode._errors import ScnodeError
+from scnode.tl._cell_clock import cell_clock, own_times
+from scnode.tl._control import chosen_control
+
 if TYPE_CHECKING:
+    from anndata import AnnData
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from scnode._keys import Keys
     from scnode.model import LatentODE
     from scnode.nn import Regimen
     from scnode.nn._inputs import Input
@@ -76,6 +82,26 @@ class Experiment:
         return replace(self, states=self.states[rows], ts=ts, control=control, noise=noise)
 
 
+def set_up(
+    adata: AnnData,
+    model: LatentODE,
+    keys: Keys,
+    rows: np.ndarray,
+    *,
+    elapsed: np.ndarray,
+    noise: bool | None,
+    rng: np.random.Generator,
+    holding: bool,
+) -> Experiment:
+    """The experiment on some cells, over times since their start."""
+    import torch
+
+    states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
+    ts = own_times(model, cell_clock(adata, model, keys)[rows], torch.as_tensor(elapsed, dtype=torch.float32))
+    under, path = chosen_control(adata, model, rows, None), _path(model, len(rows), noise=noise, rng=rng)
+    return Experiment(model, states, ts, float(elapsed[-1]), under, path, holding)
+
+
 def departure(ts: Floats, control: np.ndarray, perturbed: np.ndarray) -> Floats:
     r"""Time at which the arms (start, member, step, latent) come apart, infinite where they never do.
 
@@ -117,3 +143,18 @@ def difference_field(
         held = (hold.wrap(field) if holding else field)(at, there)
         change = torch.where(reached[:, None], held - field(at, states), torch.nan)
     return change.numpy()
+
+
+def _path(model: LatentODE, n_starts: int, *, noise: bool | None, rng: np.random.Generator) -> BrownianPath | None:
+    """Brownian motions of (member, start), None without noise."""
+    import torch
+
+    from scnode import ode
+
+    if not (model.diffusion is not None if noise is None else noise):
+        return None
+    if model.diffusion is None:
+        raise ScnodeError("noise=True asks for a diffusion, and the model has none. Run scnode.tl.fit(noise=True).")
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    n_paths = model.field.n_members * n_starts
+    return ode.BrownianPath(n_paths, model.n_latent, generator=generator, dtype=torch.float32)

@@ -9,11 +9,14 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._random import random_source
 from scnode._typing import RandomState
+from scnode._write import written
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._committor import Committor, committor
 from scnode.tl._control import own_control
+from scnode.tl._fate_interval import intervals, read_known
 from scnode.tl._outcomes import group_shares, named_groups
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ def fate(
     groupby: str,
     groups: Sequence[str] | None = None,
     t: float | None = None,
+    known_key: str | None = None,
+    coverage: float = 0.9,
     rng: RandomState = 0,
     key_added: str = DEFAULT,
     copy: bool = False,
@@ -62,6 +67,12 @@ def fate(
         Instead of the committor, flow every cell for this time, in units of the clock, with every member, and take
         the shares of the groups among the 15 terminal cells nearest to its ends; needed where the field depends on
         time, as the chain above does not.
+    known_key
+        `obsm` DataFrame with the shares of the groups (columns) that some cells are known to reach, such as those of
+        their clones, and NaN for the others. Intervals are calibrated on these cells (:cite:p:`Angelopoulos2021`): of
+        cells like them, of which the fit was not told these fates, they hold the share with probability `coverage`.
+    coverage
+        Of the intervals, in (0, 1).
     rng
         Source of randomness of the bumps' places and of the bootstrap.
     key_added, copy
@@ -74,8 +85,10 @@ def fate(
         group has probability 1 of it), ``obsm["scnode_fate_se"]`` of the same shape, the standard deviation over 50
         bootstraps of members and cells (with `t`, over the members, 0 where there is one),
         ``obs["scnode_fate_entropy"]``, the entropy :math:`-\sum_k q_k \ln q_k / \ln K` in [0, 1] with :math:`K` the
-        number of groups, and ``uns["scnode"]["fate"]``: `groupby` and `groups`, which :func:`scnode.tl.perturb` takes
-        by default.
+        number of groups, with `known_key` ``obsm["scnode_fate_low"]`` and ``obsm["scnode_fate_high"]``, the ends of the
+        intervals :math:`q_k \pm \hat s_k\,(\mathrm{se}_k + 0.05)` within [0, 1] with :math:`\hat s_k` the conformal
+        quantile of :math:`|q_k - \mathrm{known}_k| / (\mathrm{se}_k + 0.05)`, and ``uns["scnode"]["fate"]``: `groupby`
+        and `groups`, which :func:`scnode.tl.perturb` takes by default, and with `known_key` that and `coverage`.
 
     Raises
     ------
@@ -87,7 +100,7 @@ def fate(
 
     References
     ----------
-    :cite:p:`Thiede2019`, :cite:p:`Lange2022`
+    :cite:p:`Angelopoulos2021`, :cite:p:`Lange2022`, :cite:p:`Thiede2019`
     """
     import torch
 
@@ -102,14 +115,21 @@ def fate(
     names = _check(terminal, groupby, t)
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)
     labels = (terminal[:, None] == names).astype(float)
+    known = None if known_key is None else read_known(adata, known_key, names)
+    if not 0 < coverage < 1:
+        raise ScnodeError(f"coverage={coverage} must lie between 0 and 1. Leave it out for 0.9.")
     own = own_control(adata, model)
     if t is None:
-        found = committor(latent, _velocities(model, latent, own), labels, rng=np.random.default_rng(rng))
+        found = committor(latent, _velocities(model, latent, own), labels, rng=random_source(rng))
     else:
         times = own_times(model, cell_clock(adata, model, keys), torch.tensor([0.0, float(t)]))
         found = _flowed(model, latent, terminal, labels, times, own)
-    result = adata.copy() if copy else adata
-    _write(result, keys, names, found, {"groupby": groupby, "groups": names.tolist()})
+    record = {"groupby": groupby, "groups": names.tolist()}
+    ends = None if known is None else intervals(found, known, terminal == "", coverage)
+    if ends is not None:
+        record |= {"known_key": known_key, "coverage": float(coverage)}
+    with written(adata, copy=copy) as result:
+        _write(result, keys, names, found, record, ends)
     return result if copy else None
 
 
@@ -156,11 +176,24 @@ def _flowed(  # noqa: PLR0917
     return Committor(probability, se)
 
 
-def _write(adata: AnnData, keys: Keys, names: np.ndarray, found: Committor, record: dict[str, Any]) -> None:
+def _write(  # noqa: PLR0917
+    adata: AnnData,
+    keys: Keys,
+    names: np.ndarray,
+    found: Committor,
+    record: dict[str, Any],
+    ends: tuple[np.ndarray, np.ndarray] | None,
+) -> None:
     import pandas as pd
     from scipy.special import entr
 
-    for key, values in ((keys.fate, found.probability), (keys.fate_se, found.se)):
+    tables = {keys.fate: found.probability, keys.fate_se: found.se}
+    # Intervals of an earlier call must not stay: they would be taken for this one's.
+    for key in {keys.fate_low, keys.fate_high} & set(adata.obsm):
+        del adata.obsm[key]
+    if ends is not None:
+        tables |= dict(zip((keys.fate_low, keys.fate_high), ends, strict=True))
+    for key, values in tables.items():
         adata.obsm[key] = pd.DataFrame(values, index=adata.obs_names, columns=names.tolist())
     adata.obs[keys.fate_entropy] = entr(found.probability).sum(1) / np.log(len(names))
     adata.uns[keys.uns] = {**adata.uns[keys.uns], "fate": record}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scnode._errors import ScnodeError
+from scnode._random import torch_generator
 from scnode._validation import near
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from scnode.nn import Field
     from scnode.tl._gather import Gathered
     from scnode.tl._space import FitSpace
-    from scnode.train import Course
+    from scnode.train import Course, Fitted
 
 # Of a walk; rates of splicing act within one step, and make more of them dear.
 _STEPS = 3
@@ -98,12 +99,11 @@ def new_model(
     controls: Controls | None = None,
     time_dependent: bool = False,
 ) -> LatentODE:
-    import torch
 
     from scnode.model import LatentODE
     from scnode.nn import FIELDS, Diffusion
 
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    generator = torch_generator(rng)
     n_latent = space.latent.shape[1]
     if isinstance(field, str):
         sizes = _input_sizes(space, controls) | ({"time_dependent": True} if time_dependent else {})
@@ -117,7 +117,7 @@ def new_model(
     diffusion = None
     if noise:
         # A stream of its own: the drift sees the same numbers with noise and without.
-        own = torch.Generator().manual_seed(int(rng.spawn(1)[0].integers(2**62)))
+        own = torch_generator(rng.spawn(1)[0])
         diffusion = Diffusion(n_latent, generator=own)
     return LatentODE(
         # A field of the user's is a start, and stays as it was.
@@ -155,8 +155,8 @@ def train_field(
     *,
     rng: np.random.Generator,
     **options: Any,
-) -> list[dict[str, Any]]:
-    """Fit the model's field in place and return the history."""
+) -> Fitted:
+    """Fit the model's field in place."""
     from scnode.data import draw_paths
     from scnode.train import Examples, fit_field
 
@@ -212,6 +212,7 @@ def _between(gathered: Gathered, snapshots: Snapshots | None, rng: np.random.Gen
         "bridge_clock": bridge.clock[kept],
         "bridge_arm": bridge.arm[kept],
         "local": 1 - gathered.target.share["time"],
+        "growth": gathered.growth,
     }
 
 

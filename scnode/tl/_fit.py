@@ -6,15 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._random import random_source
 from scnode._typing import RandomState
 from scnode._validation import check_cells
 from scnode.tl._control import arms_of, key_list
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anndata import AnnData
 
     from scnode.data import Snapshots
@@ -32,6 +33,8 @@ def fit(
     time_key: str | None = None,
     lineage_key: str | None = None,
     coupling_key: str | None = None,
+    growth_key: str | None = None,
+    unbalanced: bool = False,
     control_key: str | Sequence[str] | None = None,
     weights: Mapping[str, float] | None = None,
     use_rep: str | None = None,
@@ -44,6 +47,7 @@ def fit(
     genes: Sequence[str] | None = None,
     time_dependent: bool = False,
     noise: bool = False,
+    restore: bool = True,
     n_members: int = 5,
     solver: str = "auto",
     gradient: str = "auto",
@@ -56,6 +60,7 @@ def fit(
     accelerator: str = "auto",
     devices: str | int = "auto",
     trainer_kwargs: Mapping[str, Any] | None = None,
+    resume: str | Path | None = None,
     rng: RandomState = 0,
     key_added: str = DEFAULT,
     copy: bool = False,
@@ -84,6 +89,13 @@ def fit(
     coupling_key
         `obsp` entry (cell, cell) with couplings of successive times, such as moscot's; without it they are exact
         optimal transport.
+    growth_key
+        `obs` column with the net rate g of division and death of every cell, per unit of `time_key`: ln 2 over the time
+        of a doubling. An earlier cell then counts :math:`e^{g\,\Delta t}` times, in the couplings and where snapshots
+        are compared, so that cells that multiply are not mistaken for cells that come from elsewhere.
+    unbalanced
+        Learn such rates from the snapshots, relative to their mean, by unbalanced optimal transport, or from the rows
+        of `coupling_key`; those of `growth_key` are then what is expected. Not with `control_key`.
     control_key
         `obs` column or columns of what each cell is under, constant over its life: a numeric dose, divided by its
         largest absolute value (take logarithms before, where doses span decades); a boolean; or a categorical, one
@@ -122,6 +134,10 @@ def fit(
         short walks over smoothed states, not the cells' own noise, which snapshots do not determine: see the user
         guide. The drift is that of ``noise=False``, except that snapshots, where there are such, are then fitted with
         the noise.
+    restore
+        Whether the field leads back to the cells from where there are none, and beyond the reach of its examples is
+        that of the rim with a pull back to it. Without, nothing is said of these places: trajectories may leave the
+        cells for good, and what the field extrapolates there is its own.
     n_members
         Size of the bootstrap ensemble.
     solver, gradient, rtol, atol
@@ -136,6 +152,10 @@ def fit(
         Cells per step and learning rate.
     accelerator, devices, trainer_kwargs
         Passed to :class:`lightning.Trainer`.
+    resume
+        Folder for the state of the fit after each epoch. A fit that was cut off goes on from there when called again
+        with the same cells, arguments and number of threads, and ends as if it had not been, on a CPU bit for bit;
+        one that was through is read back. The folder is left to you: delete it once the result is kept.
     rng
         Source of all randomness.
     key_added
@@ -155,15 +175,21 @@ def fit(
         ``obs["scnode_diffusion"]`` with `noise` the root mean square of :math:`G` over the latent coordinates,
         ``obs["scnode_potential"]`` where `field` is a :class:`scnode.nn.GradientField` (of the ensemble mean, above the
         lowest cell, in squared latent units per unit of the clock),
+        ``obs["scnode_growth"]`` with `growth_key` or `unbalanced` the rate at which each cell multiplies (per unit of
+        `time_key`; learned, the mean of :math:`e^{g\,\Delta t}` over a snapshot is 1, the last snapshot has the rates
+        of its origins, and cells of times held out have NaN),
         ``obs["scnode_agreement_<source>"]`` the cosine of each source with the fitted velocity, and ``uns["scnode"]``
         with `params`, `history`, `report`, `model` and `version`. The report holds `evidence`, the `share` of each
         source in the mix, the `agreement` of each pair of sources (``"time|velocity"``) and of each with the fit
-        (``"time|fit"``) by cell, `notes` on sources and genes that contradict the rest, the `clock` (its `kind`,
-        ``"path"`` or ``"cycle"``, and from velocities alone the shares of their flow that a `potential` and one
-        `winding` beyond it explain, and the share of cells `turning` along), with `time_key` the `time_unit` (`key`,
-        `unit`, `origin` and `span` of the clock, times `kept`), with `control_key` the `control` (`names` of the
-        inputs, `reference` levels, and whether the field is at `rest` without input), with `noise` its `level` (mean
-        of ``obs["scnode_diffusion"]``), the median `peclet` number
+        (``"time|fit"``) by cell, `notes` on sources and genes that contradict the rest, the `summary` that
+        is logged last, the `clock` (its `kind`, ``"path"`` or ``"cycle"``, and from velocities alone the shares of
+        their flow that a `potential` and one `winding` beyond it explain, and the share of cells `turning` along), with
+        `time_key` the `time_unit` (`key`, `unit`, `origin` and `span` of the clock, times `kept`), with
+        `growth_key` or `unbalanced` the `growth` (its `source`, its standard `deviation` over the cells, and `numbers`,
+        the rate at which the number of cells changes from each time to the next, which is growth where equal shares
+        were collected), with `control_key` the `control` (`names` of the inputs, `reference` levels, and whether the
+        field is at `rest` without input), with `noise` its `level` (mean of ``obs["scnode_diffusion"]``), the median
+        `peclet` number
         :math:`\|f\|^2 \tau / \mathrm{tr}\,G G^\top` with :math:`\tau` the unit of the clock, and what it is
         `fitted_to`, and with `decoder` its `name` and `explained_variance`; of a gradient field as `field` its
         :meth:`scnode.nn.GradientField.report`; of a
@@ -185,11 +211,12 @@ def fit(
 
     References
     ----------
-    :cite:p:`Bergen2020`, :cite:p:`Chen2018`, :cite:p:`Fanuel2018`, :cite:p:`Lopez2018`, :cite:p:`Schiebinger2019`,
-    :cite:p:`Tong2020`, :cite:p:`Weinreb2018`
+    :cite:p:`Bergen2020`, :cite:p:`Chen2018`, :cite:p:`Chizat2018`, :cite:p:`Fanuel2018`, :cite:p:`Lopez2018`,
+    :cite:p:`Schiebinger2019`, :cite:p:`Tong2020`, :cite:p:`Weinreb2018`
     """
-    params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "rng", "trainer_kwargs"}}
+    params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "resume", "rng", "trainer_kwargs"}}
     params["control_key"] = key_list(control_key)
+    from scnode._write import written
     from scnode.data import Controls
     from scnode.tl._annotate import annotate
     from scnode.tl._field import check_field, new_model, train_field
@@ -203,11 +230,17 @@ def fit(
     params["field"] = field if isinstance(field, str) else field.name
     check_rna(field, genes, encoder, use_rep=use_rep, decoder=decoder, batch_key=batch_key)
     _check_noise(params["field"], noise=noise, time_dependent=time_dependent)
+    _check_answers(unbalanced=unbalanced, restore=restore)
+    if unbalanced and control_key is not None:
+        raise ScnodeError(
+            f"unbalanced=True with control_key={control_key!r}: growth is not learned by arm. Pass growth_key=, or "
+            "leave unbalanced= out."
+        )
     _check_positive(n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
     check_cells(adata)
     snapshots = _snapshots(adata, time_key, holdout, batch_key)
     controls = None if control_key is None else Controls.of(adata, control_key)
-    source = np.random.default_rng(rng)
+    source, folder = random_source(rng), _folder(resume, rng)
     trainer_options = {"accelerator": accelerator, "devices": devices, **(trainer_kwargs or {})}
     epochs = max_epochs or _MAX_EPOCHS
     # Cells of times held out are not even looked at: everything is fitted to the others.
@@ -220,7 +253,7 @@ def fit(
         encoder=encoder,
         decoder=decoder,
         batch_key=batch_key,
-        training=Training(source, max_epochs=math.ceil(epochs / 2), trainer_options=trainer_options),
+        training=Training(source, max_epochs=math.ceil(epochs / 2), trainer_options=trainer_options, resume=folder),
         reuse=seen is adata,
     )
     seen_snapshots = None if snapshots is None else snapshots.of_seen()
@@ -239,11 +272,13 @@ def fit(
         velocity_key=velocity_key,
         lineage_key=lineage_key,
         coupling_key=coupling_key,
+        growth_key=growth_key,
+        unbalanced=unbalanced,
     )
     if params["field"] == "rna":
         space, gathered = splice(seen, space, gathered, genes)
     model = new_model(space, field, n_members, source, noise=noise, controls=controls, time_dependent=time_dependent)
-    history = train_field(
+    fitted = train_field(
         model,
         space,
         gathered,
@@ -254,19 +289,31 @@ def fit(
         solve_options={"solver": solver, "gradient": gradient, "rtol": rtol, "atol": atol},
         trainer_options=trainer_options,
         rng=source,
+        restore=restore,
+        resume=folder,
     )
-    result = adata.copy() if copy else adata
-    annotate(
-        result,
-        Keys(key_added),
-        model,
-        space=space,
-        gathered=gathered,
-        snapshots=snapshots,
-        params=params,
-        history=history,
-    )
+    with written(adata, copy=copy) as result:
+        annotate(
+            result,
+            Keys(key_added),
+            model,
+            space=space,
+            gathered=gathered,
+            snapshots=snapshots,
+            params=params,
+            fitted=fitted,
+        )
     return result if copy else None
+
+
+def _folder(resume: str | Path | None, rng: RandomState) -> Path | None:
+    from scnode.train import resume_folder
+
+    if resume is None:
+        return None
+    if rng is None:
+        raise ScnodeError("resume= needs the same randomness at every call. Pass a number as rng=, not None.")
+    return resume_folder(resume)
 
 
 def _snapshots(
@@ -291,6 +338,12 @@ def _check_noise(field: str, *, noise: bool, time_dependent: bool) -> None:
         raise ScnodeError(f"noise=True: no diffusion is fitted to a field {field!r} {_NOISELESS[field]}. Leave it out.")
     if noise and time_dependent:
         raise ScnodeError("noise=True: a diffusion is fitted to autonomous fields. Leave out time_dependent=.")
+
+
+def _check_answers(**answers: object) -> None:
+    for name, value in answers.items():
+        if not isinstance(value, bool):
+            raise ScnodeError(f"{name}={value!r} is no answer. Pass True or False, or leave it out.")
 
 
 def _check_positive(**numbers: float | None) -> None:

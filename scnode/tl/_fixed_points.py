@@ -9,8 +9,9 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._write import written
 from scnode.data import Support
-from scnode.model import stored_model
+from scnode.model import stored_model, stored_result
 from scnode.tl._control import chosen_control
 from scnode.tl._outcomes import labels_of
 
@@ -84,7 +85,8 @@ def fixed_points(
     """
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
-    column = groupby or adata.uns[keys.uns].get("fate", {}).get("groupby")
+    with stored_result(adata, keys.uns, "fate", by="scnode.tl.fate(adata, groupby=)") as last:
+        column = groupby or (last or {}).get("groupby")
     groups = np.full(adata.n_obs, "") if column is None else labels_of(adata, column)
     if model.field.time_dependent:
         raise ScnodeError(
@@ -96,8 +98,8 @@ def fixed_points(
     rows = np.linspace(0, len(latent) - 1, min(len(latent), n_starts)).round().astype(int)
     field = _field(adata, model, control)
     record = _search(field, latent, np.unique(rows), float(t), groups)
-    result = adata.copy() if copy else adata
-    result.uns[keys.uns] = {**result.uns[keys.uns], "fixed_points": record}
+    with written(adata, copy=copy) as result:
+        result.uns[keys.uns] = {**result.uns[keys.uns], "fixed_points": record}
     return result if copy else None
 
 

@@ -42,6 +42,11 @@ class Gathered:
     clock_report: dict[str, Any]
     notes: list[str]
 
+    @property
+    def growth(self) -> np.ndarray | None:
+        """Rate at which each cell multiplies, per unit of the clock, where a source has it."""
+        return next((s.growth for s in self.sources if s.growth is not None), None)
+
 
 def gather(
     adata: AnnData,
@@ -51,7 +56,7 @@ def gather(
     weights: Mapping[str, float] | None,
     rng: np.random.Generator,
     controls: Controls | None = None,
-    **keys: str | None,
+    **keys: Any,
 ) -> Gathered:
     """Find the evidence, mix it, and bring it to the clock: days where they are known, else the first source's."""
     sources = find_evidence(adata, space.evidence, snapshots=snapshots, rng=rng, **keys)
@@ -97,9 +102,9 @@ def _pace(
     latent: np.ndarray, velocity: np.ndarray, clock: np.ndarray, index: np.ndarray, *, periodic: bool = False
 ) -> float:
     """Time that the clock shows for a step to a neighbour, over the time that the velocity needs for it."""
-    move = latent[index] - latent[:, None]
     square = np.maximum((velocity**2).sum(1, keepdims=True), np.finfo(float).tiny)
-    needed = np.einsum("nkd,nd->nk", move, velocity) / square
+    # Neighbour by neighbour: all moves at once would fill the memory.
+    needed = np.stack([((latent[near] - latent) * velocity).sum(1) for near in index.T], axis=1) / square
     shown = clock[index] - clock[:, None]
     if periodic:
         shown = wrap(shown)

@@ -10,6 +10,8 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import Keys
+from scnode._random import torch_generator
+from scnode.data import relative_mass
 from scnode.metrics import optimal_plan
 from scnode.model import stored_model
 from scnode.tl._coverage import leading_axes
@@ -32,11 +34,17 @@ class Pairs:
     mass: Floats
 
     @classmethod
-    def along(cls, x: Floats, y: Floats, base: Floats, share: float) -> Pairs:
-        """A share of the displacement from x to y along the optimal plan, added to what is at `base` for x."""
-        plan = optimal_plan(x, y, p=2)
+    def along(
+        cls, x: Floats, y: Floats, base: Floats, share: float, descendants: tuple[Floats, Floats] | None = None
+    ) -> Pairs:
+        """A share of the displacement from x to y along the optimal plan, added to what is at `base` for x.
+
+        `descendants` are the relative numbers (cell,) that each x has become when it is at y, and when it is asked.
+        """
+        arrived, asked = descendants or (np.ones(len(x)), np.ones(len(x)))
+        plan = optimal_plan(x, y, arrived / arrived.sum(), p=2)
         i, j = np.nonzero(plan)
-        mass = plan[i, j]
+        mass = plan[i, j] * (asked / arrived)[i]
         return cls(base[i] + share * (y[j] - x[i]), mass / mass.sum())
 
     def draw(self, size: int, rng: np.random.Generator) -> Floats:
@@ -56,6 +64,8 @@ class HeldOut:
         Its cells, shape (cell, latent).
     before, moved
         Cells of the last earlier time, and where the field takes them.
+    descendants
+        Relative numbers that each of these has become by then, shape (cell,), where cells multiply.
     stepped
         Where one step of the discrete model takes them, where there is such a model.
     smoothed, interpolated
@@ -75,6 +85,7 @@ class HeldOut:
     size: int
     axes: Floats
     stepped: Floats | None = None
+    descendants: Floats | None = None
 
     @classmethod
     def of(
@@ -100,7 +111,9 @@ class HeldOut:
         last = kept[kept < time].max()
         first, second = _around(kept, time)
         before = latent[days == last]
-        x, y = (_some(latent[days == end], max_cells, rng) for end in (first, second))
+        own, after = (_some(np.flatnonzero(days == end), max_cells, rng) for end in (first, second))
+        x, y = latent[own], latent[after]
+        growth = _growth(fitted)
         share = (time - first) / (second - first)
         size = min(len(before), int((days == time).sum()) // 2, max_cells)
         moved = flow(before, [last, time])[-1]
@@ -109,20 +122,23 @@ class HeldOut:
             target=latent[days == time],
             before=before,
             moved=moved,
-            smoothed=_smooth(flow, x, y, (first, time, second)) if time < second else None,
+            smoothed=_smooth(flow, x, y, (first, time, second), growth[own]) if time < second else None,
             interpolated=Pairs.along(x, y, x, share),
             size=size,
             axes=leading_axes(latent[np.isin(days, kept)]),
             stepped=None if discrete is None else _step(discrete, days == last, [last, time], control),
+            descendants=relative_mass(growth[days == last], time - last) if growth.any() else None,
         )
 
     def draw(self, rng: np.random.Generator) -> tuple[Floats, dict[str, Floats]]:
         """Half of the held-out cells, and one cloud of the same size a method."""
         order = rng.permutation(len(self.target))
-        rows = rng.permutation(len(self.before))[: self.size]
+        mixed = rng.permutation(len(self.before))
+        rows = mixed[: self.size]
+        grown = rows if self.descendants is None else mixed[_spread(self.descendants[mixed], self.size, rng)]
         clouds = {
-            "scnode": self.moved[rows] if self.smoothed is None else self.smoothed.draw(self.size, rng),
-            "scnode_forecast": self.moved[rows],
+            "scnode": self.moved[grown] if self.smoothed is None else self.smoothed.draw(self.size, rng),
+            "scnode_forecast": self.moved[grown],
             **({} if self.stepped is None else {"residual_map": self.stepped[rows]}),
             "no_motion": self.before[rows],
             "ot_interpolation": self.interpolated.draw(self.size, rng),
@@ -137,15 +153,32 @@ def _around(kept: Floats, time: float) -> tuple[float, float]:
     return float(kept[i - 1]), float(kept[i])
 
 
-def _some(cloud: Floats, most: int, rng: np.random.Generator) -> Floats:
-    return cloud[rng.permutation(len(cloud))[:most]]
+def _some(rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rows[rng.permutation(len(rows))[:most]]
 
 
-def _smooth(flow: Callable[..., Floats], x: Floats, y: Floats, times: tuple[float, float, float]) -> Pairs:
+def _growth(fitted: AnnData) -> Floats:
+    """Rate at which each cell multiplies, 0 where the fit has none."""
+    key = Keys().growth
+    if key not in fitted.obs:
+        return np.zeros(fitted.n_obs)
+    return np.nan_to_num(fitted.obs[key].to_numpy(dtype=float))
+
+
+def _spread(number: Floats, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """As many rows as `size`, each as often as its share of the numbers says, up to the next whole one."""
+    ends = np.cumsum(number / number.sum())
+    return np.searchsorted(ends, (rng.random() + np.arange(size)) / size, side="right").clip(max=len(number) - 1)
+
+
+def _smooth(
+    flow: Callable[..., Floats], x: Floats, y: Floats, times: tuple[float, float, float], growth: Floats
+) -> Pairs:
     """States of the flow from x, each with its share of what the flow misses of y at the later time."""
     start, time, end = times
     _, there, beyond = flow(x, [start, time, end])
-    return Pairs.along(beyond, y, there, (time - start) / (end - start))
+    descendants = (relative_mass(growth, end - start), relative_mass(growth, time - start))
+    return Pairs.along(beyond, y, there, (time - start) / (end - start), descendants)
 
 
 def _step(fitted: AnnData, rows: NDArray[np.bool_], days: list[float], control: Floats | None) -> Floats:
@@ -190,7 +223,7 @@ def _flow(
         if model.diffusion is None:
             paths = model.flow(starts, ts, control=under)[:, 0]
         else:
-            generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+            generator = torch_generator(rng)
             paths = model.sample(starts, ts, generator=generator, control=under)[:, 0]
     return paths.transpose(0, 1).numpy().astype(float)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._write import written
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock
 from scnode.tl._control import own_control
@@ -67,13 +68,13 @@ def jacobian(
     columns = _columns(model, effectors, regulators)
     parts = [_measures(model, *chunk, *columns) for chunk in cell_jacobians(adata, model, keys)]
     divergence, norm, eigenvalues, genes = (np.concatenate(p) for p in zip(*parts, strict=True))
-    result = adata.copy() if copy else adata
-    result.obs[keys.divergence] = divergence
-    result.obs[keys.jacobian_norm] = norm
-    result.obsm[keys.eigenvalues] = eigenvalues
-    if regulators is not None and effectors is not None:
-        stored = {"regulators": list(regulators), "effectors": list(effectors), "values": genes}
-        result.uns[keys.uns] = {**result.uns[keys.uns], "jacobian": stored}
+    with written(adata, copy=copy) as result:
+        result.obs[keys.divergence] = divergence
+        result.obs[keys.jacobian_norm] = norm
+        result.obsm[keys.eigenvalues] = eigenvalues
+        if regulators is not None and effectors is not None:
+            stored = {"regulators": list(regulators), "effectors": list(effectors), "values": genes}
+            result.uns[keys.uns] = {**result.uns[keys.uns], "jacobian": stored}
     return result if copy else None
 
 

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scnode._random import torch_generator
 from scnode.data import encode
+from scnode.data._chunks import in_memory
 from scnode.tl._principal import loadings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import scipy.sparse as sp
     from torch import Tensor
 
@@ -28,6 +32,7 @@ class Training:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     max_epochs: int = 100
     trainer_options: Mapping[str, Any] = field(default_factory=dict)
+    resume: Path | None = None
 
 
 def learn(
@@ -45,7 +50,7 @@ def learn(
     from scnode.nn import ENCODERS, VAE
     from scnode.train import Profiles, fit_encoder
 
-    matrix = expression.matrix[:, genes]
+    matrix = in_memory(expression.matrix[:, genes])
     n_latent = min(n_latent, min(matrix.shape) - 1)
     sizes = {} if batches is None else {"n_batches": len(batches.names)}
     code = None if batches is None else batches.apart
@@ -54,7 +59,7 @@ def learn(
     counts = expression.counts(genes) if is_vae else None
     profiles = Profiles(matrix, expression.size, counts, code)
     extra = {"log_share": _log_share(counts, expression.size)} if is_vae else {}
-    generator = torch.Generator().manual_seed(int(training.rng.integers(2**62)))
+    generator = torch_generator(training.rng)
     encoder.start(**_components(matrix, n_latent, code), **extra, generator=generator)
     history = fit_encoder(
         encoder,
@@ -62,6 +67,7 @@ def learn(
         max_epochs=training.max_epochs,
         trainer_options=training.trainer_options,
         rng=training.rng,
+        resume=training.resume,
     )
     encoder.double().standardise(torch.from_numpy(encode(encoder, matrix, batch=code)))
     return encoder, history

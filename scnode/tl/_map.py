@@ -12,8 +12,10 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._settings import logger
 from scnode._validation import check_names, check_obsm, near
+from scnode._write import written
 from scnode.data import Support, encode, mean_phase, read_batches, read_expression, read_times
-from scnode.model import LatentODE, stored_model
+from scnode.data._chunks import Chunks, in_memory
+from scnode.model import LatentODE, stored_model, stored_result
 from scnode.tl._control import own_control
 from scnode.tl._rna import moments_of, write_kinetics
 from scnode.tl._space import build_space
@@ -84,8 +86,8 @@ def map(
     seen = {} if reference is None else _compare(latent, reference, keys, model)
     if model.field.time_dependent:
         seen[keys.time] = _own_clock(adata, reference, keys, seen)
-    result = adata.copy() if copy else adata
-    _write(result, keys, model, latent, seen, params={"layer": layer}, report=report)
+    with written(adata, copy=copy) as result:
+        _write(result, keys, model, latent, seen, params={"layer": layer}, report=report)
     return result if copy else None
 
 
@@ -128,7 +130,7 @@ def _check_transform(expression: Expression, transform: str) -> None:
         )
 
 
-def _match_genes(expression: Expression, genes: list[str], mean: np.ndarray) -> tuple[sp.csr_matrix, int]:
+def _match_genes(expression: Expression, genes: list[str], mean: np.ndarray) -> tuple[sp.csr_matrix | Chunks, int]:
     """Expression of the encoder's genes in its order, and how many of them are filled in."""
     place = {gene: i for i, gene in enumerate(expression.genes)}
     columns = np.array([place.get(gene, -1) for gene in genes])
@@ -144,6 +146,7 @@ def _match_genes(expression: Expression, genes: list[str], mean: np.ndarray) -> 
     if not n_missing:
         return matrix, 0
     logger.warning("%d of the model's %d genes are missing: their mean over the fitted cells is used.", n_missing, n)
+    matrix = in_memory(matrix)
     filler = sp.csr_matrix(np.where(missing, mean, 0))
     present = matrix @ sp.diags((~missing).astype(np.float32))
     return sp.csr_matrix(present + sp.csr_matrix(np.ones((matrix.shape[0], 1))) @ filler), n_missing
@@ -156,7 +159,8 @@ def _compare(latent: np.ndarray, reference: AnnData, keys: Keys, model: LatentOD
     found: dict[str, np.ndarray] = {keys.outside: support.excess(distance) > 0}
     if keys.time in reference.obs:
         times = reference.obs[keys.time].to_numpy(dtype=float)[index]
-        clock = reference.uns.get(keys.uns, {}).get("report", {}).get("clock", {})
+        with stored_result(reference, keys.uns, "report") as report:
+            clock = (report or {}).get("clock", {})
         found[keys.time] = mean_phase(times) if clock.get("kind") == "cycle" else times.mean(1)
     trust = Trust.stored(reference, keys, model)
     if trust is not None:
@@ -170,15 +174,18 @@ def _own_clock(adata: AnnData, reference: AnnData | None, keys: Keys, seen: dict
     """Clock of new cells for a field that asks for it: by their day where the fit knew days, else their neighbours'."""
     if reference is None or keys.time not in seen:
         raise ScnodeError("The field depends on time. Pass the object of the fitted cells as model=, for its clock.")
-    unit = reference.uns[keys.uns]["report"].get("time_unit")
-    if unit is None:
-        return seen[keys.time]
-    key = str(unit["key"])
-    if key not in adata.obs:
-        raise ScnodeError(f"adata.obs[{key!r}] not found, and the field depends on it. {near(key, adata.obs.columns)}")
-    known = None if unit["unit"] == "unknown" else str(unit["unit"])
-    days = read_times(adata.obs[key], key, unit=known)[0]
-    return (days - float(unit["origin"])) / float(unit["span"])
+    with stored_result(reference, keys.uns, "report") as report:
+        unit = (report or {}).get("time_unit")
+        if unit is None:
+            return seen[keys.time]
+        key = str(unit["key"])
+        if key not in adata.obs:
+            raise ScnodeError(
+                f"adata.obs[{key!r}] not found, and the field depends on it. {near(key, adata.obs.columns)}"
+            )
+        known = None if unit["unit"] == "unknown" else str(unit["unit"])
+        days = read_times(adata.obs[key], key, unit=known)[0]
+        return (days - float(unit["origin"])) / float(unit["span"])
 
 
 def _write(

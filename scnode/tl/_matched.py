@@ -50,10 +50,10 @@ def null_effects(
     experiment: Experiment,
     reader: Reader,
     courses: Sequence[Course],
+    *,
     ends: tuple[np.ndarray, np.ndarray],
     latent: np.ndarray,
     terminal: np.ndarray,
-    *,
     n: int,
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:

@@ -8,9 +8,11 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._random import random_source
 from scnode._settings import logger
 from scnode._typing import RandomState
-from scnode.model import stored_model
+from scnode._write import written
+from scnode.model import stored_model, stored_result
 from scnode.tl._calibration import Calibration
 from scnode.tl._left_out import N_FOLDS, Population, forecasts, held_out_ratio, regions, velocity_of
 from scnode.tl._outcomes import named_groups
@@ -108,7 +110,7 @@ def ood(
     ----------
     :cite:p:`Shadden2005`, :cite:p:`Soderlind2006`, :cite:p:`Vovk2005`, :cite:p:`Angelopoulos2021`
     """
-    keys, source = Keys(key_added), np.random.default_rng(rng)
+    keys, source = Keys(key_added), random_source(rng)
     model = stored_model(adata, key_added)
     _check_kind(model)
     ahead = _checked(horizon)
@@ -123,8 +125,8 @@ def ood(
     folds = _folds(population.smooth, None if labels is None else labels[seen], groupby, source)
     calibration = Calibration.fit(forecasts(model.field, ground, population, velocity, folds, rng=source))
     trust = Trust(model, ground, calibration, ahead)
-    result = adata.copy() if copy else adata
-    _write(result, keys, trust, seen, labels=labels, extra={"held_out_ratio": ratio, "horizon": ahead})
+    with written(adata, copy=copy) as result:
+        _write(result, keys, trust, seen, labels=labels, extra={"held_out_ratio": ratio, "horizon": ahead})
     return result if copy else None
 
 
@@ -170,7 +172,8 @@ def _cells(adata: AnnData, keys: Keys) -> tuple[Floats, Floats, NDArray[np.bool_
 def _population(adata: AnnData, keys: Keys, latent: Floats, seen: NDArray[np.bool_]) -> Population:
     if keys.time not in adata.obs:
         raise ScnodeError(f"adata.obs[{keys.time!r}] not found. Run scnode.tl.fit(adata) again.")
-    cyclic = adata.uns[keys.uns]["report"].get("clock", {}).get("kind") == "cycle"
+    with stored_result(adata, keys.uns, "report") as report:
+        cyclic = (report or {}).get("clock", {}).get("kind") == "cycle"
     states = latent[seen]
     return Population(states, shared(states, states), adata.obs[keys.time].to_numpy(dtype=float)[seen], cyclic)
 
@@ -212,8 +215,9 @@ def _write(
     run = dict(adata.uns[keys.uns])
     ends = None
     if "trajectories" in run:
-        run["trajectories"] = judge_trajectories(trust, run["trajectories"])
-        ends = run["trajectories"][OOD][..., -1]
+        with stored_result(adata, keys.uns, "trajectories", by="scnode.tl.trajectories(adata)") as stored:
+            run["trajectories"] = judge_trajectories(trust, stored)
+            ends = run["trajectories"][OOD][..., -1]
     calibration = trust.calibration
     report = _report(calibration, parts, judged[OOD], ends, labels)
     logger.info("%s", report)

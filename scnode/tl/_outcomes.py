@@ -10,6 +10,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._validation import near
 from scnode.data import Support
+from scnode.model import stored_result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,12 +26,12 @@ _RIVALS = 2
 def terminal_groups(adata: AnnData, keys: Keys, groupby: str | None, groups: Sequence[str] | None) -> np.ndarray | None:
     """Terminal group of each cell, empty where it has none; of the last `tl.fate` where no groupby is given."""
     if groupby is None:
-        last = adata.uns[keys.uns].get("fate")
-        if last is None:
-            if groups is not None:
-                raise ScnodeError(f"groups={groups!r} are of no column. Pass groupby=.")
-            return None
-        groupby, groups = last["groupby"], list(last["groups"]) if groups is None else groups
+        with stored_result(adata, keys.uns, "fate", by="scnode.tl.fate(adata, groupby=)") as last:
+            if last is None:
+                if groups is not None:
+                    raise ScnodeError(f"groups={groups!r} are of no column. Pass groupby=.")
+                return None
+            groupby, groups = last["groupby"], list(last["groups"]) if groups is None else groups
     return named_groups(adata, groupby, groups)
 
 
@@ -136,7 +137,7 @@ def _change(before: np.ndarray, after: np.ndarray, starts: np.ndarray, members: 
     """
     # Members first: one small matrix product for all resamples instead of gathering every end.
     drawn = [np.take_along_axis(arm @ members, starts, axis=0).mean(0) for arm in (before, after)]
-    change = log_change(*drawn, len(before))
+    change = log_change(drawn[0], drawn[1], len(before))
     low, high = np.quantile(change, [0.025, 0.975])
     tail = min((change <= 0).sum(), (change >= 0).sum())
     return {

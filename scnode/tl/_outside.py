@@ -58,8 +58,8 @@ def regress_outside(adata: AnnData, model: LatentODE, keys: Keys, genes: Sequenc
         if found[gene].explained < LEAST_EXPLAINED:
             raise ScnodeError(
                 f"{gene!r} is not among the genes of the model, and the latent state explains "
-                f"{found[gene].explained:.1%} of its variance in cells left out, below {LEAST_EXPLAINED:.0%}: holding it "
-                "would mean little. Name another gene, or fit with it among the variable genes or a larger n_latent=."
+                f"{found[gene].explained:.1%} of its variance in cells left out, below {LEAST_EXPLAINED:.0%}: holding "
+                "it would mean little. Name another gene, or fit with a larger n_latent=."
             )
     return found
 
@@ -73,8 +73,8 @@ def _check_varying(adata: AnnData, genes: Sequence[str], layer: str | None) -> N
         values = np.asarray(column.toarray() if hasattr(column, "toarray") else column, dtype=float)
         if np.ptp(values) == 0:
             raise ScnodeError(
-                f"{gene!r} is constant in the data ({values.flat[0]:g} in every cell): nothing tells what it does. Name a "
-                "gene that varies."
+                f"{gene!r} is constant in the data ({values.flat[0]:g} in every cell): nothing tells what it does. "
+                "Name a gene that varies."
             )
 
 

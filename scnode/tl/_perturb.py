@@ -11,11 +11,12 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._settings import logger
 from scnode._typing import RandomState
+from scnode._write import written
 from scnode.model import stored_model
-from scnode.tl._cell_clock import cell_clock, own_times
+from scnode.tl._cell_clock import cell_clock
 from scnode.tl._constraint import Reader, regimen
-from scnode.tl._control import chosen_control, own_control
-from scnode.tl._experiment import Experiment, departure, difference_field
+from scnode.tl._control import own_control
+from scnode.tl._experiment import departure, difference_field, set_up
 from scnode.tl._matched import null_effects
 from scnode.tl._outcomes import outcome_table, terminal_groups
 from scnode.tl._outside import regress_outside
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from scnode.model import LatentODE
-    from scnode.ode import BrownianPath
 
 _N_STEPS = 17
 _N_KEPT = 100
@@ -118,8 +118,9 @@ def perturb(
         `schedule` (a table of the level over time), `mode`, `t`, `start`, `control` and `perturbed` end states (start,
         member, latent); `path_t`, `path_start`, `path_control` and `path_perturbed` (start, member, step, latent) for
         at most 100 starts, and over these the mean expression `response_control` and `response_perturbed` (step, gene)
-        with the members' standard deviation of the difference, `response_sd`; `explained_variance` by gene for those that are not of the model; with groups their
-        column `groupby`, `fates`, the table of :func:`scnode.get.perturbation`, `null_genes` (draw, gene) and `null` (draw, fate), their log2 fold
+        with the members' standard deviation of the difference, `response_sd`; `explained_variance` by gene for those
+        that are not of the model; with groups their column `groupby`, `fates`, the table of
+        :func:`scnode.get.perturbation`, `null_genes` (draw, gene) and `null` (draw, fate), their log2 fold
         changes. After :func:`scnode.tl.ood` also `ood` (start, member), the scores of the perturbed end states.
 
     Raises
@@ -130,11 +131,6 @@ def perturb(
         a number, or that no state has; a schedule that contradicts itself or leaves the flow; or a name already in use.
     SolverError
         A trajectory that could not be integrated.
-
-    Examples
-    --------
-    >>> scnode.tl.perturb(adata, {"Gata1": 0.0}, start={"clusters": ["MEP"]}, groupby="clusters")  # doctest: +SKIP
-    >>> scnode.tl.perturb(adata, {"Gata1": ([0.0, 0.3], [2.0, None])}, name="pulse")  # doctest: +SKIP
     """
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
@@ -150,7 +146,8 @@ def perturb(
     terminal = terminal_groups(adata, keys, groupby, groups)
     plan = regimen(courses, horizon, lambda which, level: reader.hold([courses[i].gene for i in which], level))
     source, elapsed = np.random.default_rng(rng), np.linspace(0, horizon, _N_STEPS)
-    experiment = _experiment(adata, model, keys, rows, elapsed, _path(model, len(rows), noise, source), mode)
+    holding = mode == "hold"
+    experiment = set_up(adata, model, keys, rows, elapsed=elapsed, noise=noise, rng=source, holding=holding)
     control, perturbed = experiment.run(), experiment.run(plan)
     trust = Trust.stored(adata, keys, model)
     doubt = None if trust is None else trust.along(elapsed, perturbed.astype(float))["ood"][..., -1]
@@ -167,7 +164,9 @@ def perturb(
     if doubt is not None:
         record["ood"] = doubt
     if terminal is not None:
-        null = null_effects(experiment, reader, courses, ends, latent, terminal, n=n_null, rng=source)
+        null = null_effects(
+            experiment, reader, courses, ends=ends, latent=latent, terminal=terminal, n=n_null, rng=source
+        )
         record["fates"] = outcome_table(latent, terminal, *ends, doubt, pvalues=null.pop("pvalues", None))
         record |= null | {"groupby": groupby or str(adata.uns[keys.uns]["fate"]["groupby"])}
     columns = {
@@ -176,9 +175,9 @@ def perturb(
         "ends": ends[1].mean(1),
     }
     clock, own = cell_clock(adata, model, keys), own_control(adata, model)
-    difference = difference_field(model, plan, latent, clock, own, holding=mode == "hold")
-    result = adata.copy() if copy else adata
-    _write(result, keys, name, rows, columns, difference, record)
+    difference = difference_field(model, plan, latent, clock, own, holding=holding)
+    with written(adata, copy=copy) as result:
+        _write(result, keys, name, record, rows=rows, columns=columns, difference=difference)
     return result if copy else None
 
 
@@ -186,47 +185,16 @@ def _free_name(run: Mapping[str, Any], courses: Sequence[Course], name: str | No
     name = name or "_".join(_label(course) for course in courses).replace("/", "-")
     if "/" in name:
         raise ScnodeError(f"name={name!r} holds '/', which files use to nest. Pass another name=.")
-    if name in run.get("perturbations", {}) and not overwrite:
+    stored = run.get("perturbations", {})
+    if not isinstance(stored, Mapping):
+        raise ScnodeError("Stored perturbations are damaged: delete them, del adata.uns['scnode']['perturbations'].")
+    if name in stored and not overwrite:
         raise ScnodeError(f"A perturbation named {name!r} is stored. Pass overwrite=True, or another name=.")
     return name
 
 
 def _label(course: Course) -> str:
-    first = course.segments[0]
-    always = len(course.segments) == 1 and first.constant and first.start == 0
-    return f"{course.gene}_{first.coefficients[0, 0]:g}" if always else f"{course.gene}_schedule"
-
-
-def _path(model: LatentODE, n_starts: int, noise: bool | None, rng: np.random.Generator) -> BrownianPath | None:
-    """Brownian motions of (member, start), None without noise."""
-    import torch
-
-    from scnode import ode
-
-    if not (model.diffusion is not None if noise is None else noise):
-        return None
-    if model.diffusion is None:
-        raise ScnodeError("noise=True asks for a diffusion, and the model has none. Run scnode.tl.fit(noise=True).")
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    n_paths = model.field.n_members * n_starts
-    return ode.BrownianPath(n_paths, model.n_latent, generator=generator, dtype=torch.float32)
-
-
-def _experiment(
-    adata: AnnData,
-    model: LatentODE,
-    keys: Keys,
-    rows: np.ndarray,
-    elapsed: np.ndarray,
-    noise: BrownianPath | None,
-    mode: str,
-) -> Experiment:
-    import torch
-
-    states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[rows], dtype=torch.float32)
-    ts = own_times(model, cell_clock(adata, model, keys)[rows], torch.as_tensor(elapsed, dtype=torch.float32))
-    under = chosen_control(adata, model, rows, None)
-    return Experiment(model, states, ts, float(elapsed[-1]), under, noise, mode == "hold")
+    return f"{course.gene}_{course.segments[0].coefficients[0, 0]:g}" if course.always else f"{course.gene}_schedule"
 
 
 def _describe(courses: Sequence[Course], reader: Reader, horizon: float) -> dict[str, Any]:
@@ -262,10 +230,11 @@ def _write(
     adata: AnnData,
     keys: Keys,
     name: str,
+    record: dict[str, Any],
+    *,
     rows: np.ndarray,
     columns: dict[str, np.ndarray],
     difference: np.ndarray,
-    record: dict[str, Any],
 ) -> None:
     wide = {}
     for label, values in columns.items():

@@ -9,6 +9,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._settings import logger
 from scnode.data import variable_genes
+from scnode.data._chunks import Chunks
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from scnode.data import Expression
     from scnode.nn import PCA
+
+_ALIKE = "No gene differs between the cells: there is no space to move in. Pass cells that differ."
 
 
 def principal_components(
@@ -34,15 +37,30 @@ def principal_components(
     return PCA(torch.from_numpy(mean), torch.from_numpy(components)), genes
 
 
-def loadings(matrix: sp.csr_matrix | np.ndarray, n_latent: int) -> tuple[np.ndarray, np.ndarray]:
+def loadings(matrix: sp.csr_matrix | Chunks | np.ndarray, n_latent: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and orthonormal loadings of expression (cell, gene)."""
     import scanpy as sc
     from anndata import AnnData as New
 
+    if isinstance(matrix, Chunks):
+        return _loadings_of(matrix, n_latent)
+    least, most = (end.toarray() if hasattr(end, "toarray") else end for end in (matrix.min(0), matrix.max(0)))
+    if (least == most).all():
+        raise ScnodeError(_ALIKE)
     work = New(X=matrix.copy())
     sc.pp.pca(work, n_comps=min(n_latent, min(work.shape) - 1), random_state=0, zero_center=True)
     mean = np.asarray(work.X.mean(0), dtype=np.float64).ravel()
     return mean, np.asarray(work.varm["PCs"], dtype=np.float64)
+
+
+def _loadings_of(matrix: Chunks, n_latent: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same by the covariance of the genes, in two passes over the cells."""
+    mean = matrix.mean()
+    values, vectors = np.linalg.eigh(matrix.gram() / matrix.shape[0] - np.outer(mean, mean))
+    if values[-1] <= 0:
+        raise ScnodeError(_ALIKE)
+    found = vectors[:, ::-1][:, : min(n_latent, min(matrix.shape) - 1)]
+    return mean, found * np.sign(found[np.abs(found).argmax(0), np.arange(found.shape[1])])
 
 
 def _stored_loadings(

@@ -67,6 +67,12 @@ class Course:
     gene: str
     segments: tuple[Segment, ...]
 
+    @property
+    def always(self) -> bool:
+        """Whether the gene is held at one level throughout."""
+        first = self.segments[0]
+        return first.constant and first.start == 0 and first.end == np.inf
+
     def at(self, t: float) -> Segment | None:
         """The segment that holds from a time on."""
         return next((s for s in self.segments if s.start <= t < s.end), None)
@@ -78,10 +84,10 @@ def read_courses(genes: Mapping[str, GeneLevel], horizon: float, mode: str) -> l
         raise ScnodeError(f"genes={genes!r} names no gene. Pass {{'<gene>': 0.0}} for a knock-out.")
     courses = [Course(str(gene), _segments(str(gene), level, horizon)) for gene, level in genes.items()]
     for course in courses:
-        if mode == "initial" and not (len(course.segments) == 1 and course.segments[0].constant):
+        if mode == "initial" and not course.always:
             raise ScnodeError(
-                f"genes={{{course.gene!r}: ...}} is a schedule, and mode='initial' moves the start alone. Pass a number, "
-                "or mode='hold'."
+                f"genes={{{course.gene!r}: ...}} is a schedule, and mode='initial' moves the start alone. Pass a "
+                "number, or mode='hold'."
             )
     return courses
 
@@ -178,8 +184,8 @@ def _parts(gene: str, schedule: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray
     """Times, levels (NaN where the gene is left to itself) and kind of a schedule."""
     if len(schedule) not in (2, 3) or len(np.shape(schedule[0])) != 1 or len(schedule[0]) != len(schedule[1]):
         raise ScnodeError(
-            f"genes={{{gene!r}: {schedule!r}}} is no schedule. Pass (times, levels) of one length, in units of the clock "
-            "from the start."
+            f"genes={{{gene!r}: {schedule!r}}} is no schedule. Pass (times, levels) of one length, in units of the "
+            "clock from the start."
         )
     kind = schedule[2] if len(schedule) == 3 else "constant"
     if kind not in ("constant", "linear"):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scnode._random import torch_generator
 from scnode._settings import settings
 
 if TYPE_CHECKING:
@@ -22,14 +23,12 @@ _MAX_CELLS = 1500
 
 def refit(field: Field, latent: Floats, velocity: Floats, *, rng: np.random.Generator) -> Field:
     """A field of the same kind, regressed from nothing on velocities (cell, latent) at these states alone."""
-    import torch
-
     from scnode.data import surroundings
     from scnode.train import Examples, fit_field
 
     rows = rng.permutation(len(latent))[:_MAX_CELLS]
     latent, velocity = latent[rows], velocity[rows]
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    generator = torch_generator(rng)
     fresh = field.fresh(n_members=min(field.n_members, _MAX_MEMBERS), generator=generator)
     outside, back = surroundings(latent, velocity, rng=rng)
     examples = Examples(

@@ -13,7 +13,7 @@ _VALUES = 1 << 24
 
 
 def responses(model: LatentODE, control: np.ndarray, perturbed: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean expression (step, gene) in both arms (start, member, step, latent), and the members' sd of its difference."""
+    """Mean expression (step, gene) of both arms (start, member, step, latent), and the sd of its difference."""
     arms = [_mean_expression(model, paths) for paths in (control, perturbed)]
     return {
         "response_control": arms[0].mean(0),

@@ -11,6 +11,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._settings import settings
+from scnode._write import written
 from scnode.data import Support
 from scnode.model import stored_model
 from scnode.tl._adjoint_path import PIECES, AdjointPath, Odds
@@ -137,7 +138,6 @@ def screen(
     tidy = table.loc[order].reset_index().melt("gene", var_name="fate", value_name="score")
     tidy["shift"] = shifts.loc[order].to_numpy().T.ravel()
     tidy.insert(1, "start_ood", off[tidy["gene"]].to_numpy())
-    result = adata.copy() if copy else adata
     record = {
         "level": float(level),
         "t": horizon,
@@ -145,7 +145,8 @@ def screen(
     }
     if n_paired > 1:
         record["pairs"] = _paired(few, model, order[:n_paired], shifts, level)
-    result.uns[keys.uns] = {**result.uns[keys.uns], "screen": record}
+    with written(adata, copy=copy) as result:
+        result.uns[keys.uns] = {**result.uns[keys.uns], "screen": record}
     return result if copy else None
 
 

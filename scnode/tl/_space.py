@@ -11,6 +11,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._validation import check_obsm, near
 from scnode.data import Neighbors, encode, read_batches, read_expression, variable_genes
+from scnode.data._chunks import in_memory
 from scnode.data._source import Space
 from scnode.tl._learned import Training, learn
 from scnode.tl._linear_decoder import regress_decoder
@@ -73,10 +74,10 @@ def build_space(
         return _given(adata, use_rep, n_latent=n_latent, layer=layer, decoder=decoder)
     expression = read_expression(adata, layer=layer)
     most = min(adata.n_obs, adata.n_vars) - 1
-    if n_latent is not None and n_latent > most:
-        raise ScnodeError(f"n_latent={n_latent} exceeds the {most} components at hand. Pass n_latent={most} or less.")
     if most < 1:
         raise ScnodeError(f"adata has shape {adata.shape}: a latent space needs at least 2 cells and 2 genes.")
+    if n_latent is not None and n_latent > most:
+        raise ScnodeError(f"n_latent={n_latent} exceeds the {most} components at hand. Pass n_latent={most} or less.")
     size = n_latent or min(_N_COMPONENTS if encoder == "pca" else _N_LEARNED, most)
     if encoder == "pca":
         return _encoded(
@@ -130,7 +131,7 @@ def _given(adata: AnnData, use_rep: str, *, n_latent: int | None, layer: str | N
         return FitSpace(latent, space, use_rep=use_rep)
     expression = read_expression(adata, layer=layer)
     genes = variable_genes(expression.matrix)
-    fitted, explained = regress_decoder(latent, expression.matrix[:, genes])
+    fitted, explained = regress_decoder(latent, in_memory(expression.matrix[:, genes]))
     report = {"decoder": {"name": decoder, "explained_variance": explained}}
     return FitSpace(
         latent, space, fitted, expression.genes[genes], expression.transform, use_rep=use_rep, report=report

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scnode._errors import ScnodeError
+from scnode._random import torch_generator
 from scnode._validation import check_obsm
 
 if TYPE_CHECKING:
@@ -48,13 +49,11 @@ def check_species(field: StoichiometricField, adata: AnnData, use_rep: str | Non
 
 def same_reactions(field: Field, rng: np.random.Generator) -> dict[str, Field]:
     """As `field` of another fit: an untrained one of the same reactions; nothing where there are none."""
-    import torch
-
     from scnode.nn import StoichiometricField
 
     if not isinstance(field, StoichiometricField):
         return {}
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    generator = torch_generator(rng)
     return {"field": field.fresh(n_members=field.n_members, generator=generator)}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._write import written
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._control import own_control
@@ -73,10 +74,10 @@ def stiffness(adata: AnnData, *, t: float = 1.0, key_added: str = DEFAULT, copy:
     fastest, slowest, fast, slow = (np.concatenate(p) for p in zip(*parts, strict=True))
     if model.encoder is not None:
         record["modes"] = _modes(model, np.asarray(adata.obsm[keys.latent]), fast, slow)
-    result = adata.copy() if copy else adata
-    result.obs[keys.stiffness] = slowest / fastest
-    result.obs[keys.fast_time], result.obs[keys.slow_time] = fastest, slowest
-    result.uns[keys.uns] = {**result.uns[keys.uns], "stiffness": record}
+    with written(adata, copy=copy) as result:
+        result.obs[keys.stiffness] = slowest / fastest
+        result.obs[keys.fast_time], result.obs[keys.slow_time] = fastest, slowest
+        result.uns[keys.uns] = {**result.uns[keys.uns], "stiffness": record}
     return result if copy else None
 
 

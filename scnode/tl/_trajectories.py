@@ -9,9 +9,11 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._random import random_source, torch_generator
 from scnode._settings import logger
 from scnode._typing import RandomState
 from scnode._validation import near
+from scnode._write import written
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._control import Level, chosen_control
@@ -109,7 +111,7 @@ def trajectories(
     under = chosen_control(adata, model, rows, control)
     with torch.no_grad():
         if noisy:
-            generator = torch.Generator().manual_seed(int(np.random.default_rng(rng).integers(2**62)))
+            generator = torch_generator(random_source(rng))
             stochastic: dict[str, Any] = {"solver": solver or "srk2", "step": length / _STEPS, "control": under}
             paths = model.sample(states, ts, n_samples=n_samples, generator=generator, **stochastic)
         else:
@@ -118,8 +120,8 @@ def trajectories(
             paths = model.flow(states, own, members=n_samples > 1, **options)[:, :n_samples]
     stored = {"t": ts.numpy(), "latent": paths.numpy(), "start": adata.obs_names[rows].to_numpy().astype(str)}
     stored = judge_trajectories(Trust.stored(adata, keys, model), stored)
-    result = adata.copy() if copy else adata
-    result.uns[keys.uns] = {**result.uns[keys.uns], "trajectories": stored}
+    with written(adata, copy=copy) as result:
+        result.uns[keys.uns] = {**result.uns[keys.uns], "trajectories": stored}
     return result if copy else None
 
 

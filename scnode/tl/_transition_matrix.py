@@ -9,6 +9,7 @@ import scipy.sparse as sp
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, TRANSITIONS, Keys
+from scnode._write import written
 from scnode.data import Neighbors
 from scnode.model import stored_model
 
@@ -52,8 +53,8 @@ def transition_matrix(
         raise ScnodeError(f"n_neighbors={n_neighbors} must be at least 1 and below the {adata.n_obs} cells. Pass such.")
     keys = Keys(key_added)
     latent, velocity = (np.asarray(adata.obsm[k], dtype=float) for k in (keys.latent, keys.velocity))
-    result = adata.copy() if copy else adata
-    result.obsp[TRANSITIONS] = transitions(latent, velocity, n_neighbors=n_neighbors)
+    with written(adata, copy=copy) as result:
+        result.obsp[TRANSITIONS] = transitions(latent, velocity, n_neighbors=n_neighbors)
     return result if copy else None
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scnode.model import stored_result
 from scnode.tl._calibration import Calibration
 from scnode.tl._path_parts import Ground, path_parts
 
@@ -48,17 +49,17 @@ class Trust:
     @classmethod
     def stored(cls, adata: AnnData, keys: Keys, model: LatentODE) -> Trust | None:
         """Of a run, None before :func:`scnode.tl.ood`."""
-        stored = adata.uns[keys.uns].get(OOD)
-        if stored is None:
-            return None
-        # By name, so that a part of the cells keeps what was said of each.
-        table = stored["parts"].reindex(adata.obs_names.astype(str))
-        known = np.isfinite(table["field_error"].to_numpy())
-        if known.sum() < 2:
-            return None
-        latent = np.asarray(adata.obsm[keys.latent], dtype=float)[known]
-        ground = Ground(latent, *(table[name].to_numpy()[known] for name in ("noise", "field_error")))
-        return cls(model, ground, Calibration.read(stored["calibration"]), float(stored["horizon"]))
+        with stored_result(adata, keys.uns, OOD, by="scnode.tl.ood(adata)") as stored:
+            if stored is None:
+                return None
+            # By name, so that a part of the cells keeps what was said of each.
+            table = stored["parts"].reindex(adata.obs_names.astype(str))
+            known = np.isfinite(table["field_error"].to_numpy())
+            if known.sum() < 2:
+                return None
+            latent = np.asarray(adata.obsm[keys.latent], dtype=float)[known]
+            ground = Ground(latent, *(table[name].to_numpy()[known] for name in ("noise", "field_error")))
+            return cls(model, ground, Calibration.read(stored["calibration"]), float(stored["horizon"]))
 
     def along(self, ts: Floats, paths: Floats) -> dict[str, NDArray[np.float32]]:
         """`ood` and, of an ensemble, `radius` at every step of paths (start, sample, step, latent)."""

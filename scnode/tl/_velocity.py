@@ -9,6 +9,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import check_obsm
+from scnode._write import written
 from scnode.model import stored_model
 from scnode.tl._transition_matrix import transitions
 
@@ -63,13 +64,13 @@ def velocity(
     gene_velocity = _decode(adata, model, keys) if genes else None
     name = None if basis is None else basis.removeprefix("X_")
     embedding = None if name is None else check_obsm(adata, f"X_{name}", argument="basis")
-    result = adata.copy() if copy else adata
-    if name is not None and embedding is not None:
-        latent = np.asarray(adata.obsm[keys.latent], dtype=float)
-        matrix = transitions(latent, np.asarray(adata.obsm[keys.velocity], dtype=float))
-        result.obsm[keys.velocity_in(name)] = _embed(matrix, embedding)
-    if gene_velocity is not None:
-        result.layers[keys.velocity] = gene_velocity
+    with written(adata, copy=copy) as result:
+        if name is not None and embedding is not None:
+            latent = np.asarray(adata.obsm[keys.latent], dtype=float)
+            matrix = transitions(latent, np.asarray(adata.obsm[keys.velocity], dtype=float))
+            result.obsm[keys.velocity_in(name)] = _embed(matrix, embedding)
+        if gene_velocity is not None:
+            result.layers[keys.velocity] = gene_velocity
     return result if copy else None
 
 

@@ -6,11 +6,10 @@ import copy
 from typing import Any
 
 import lightning as L
-import torch
 
 
 class BestState(L.Callback):
-    """Restore the weights with the lowest validation loss, also after an interruption; record every epoch.
+    """Keep the weights with the lowest validation loss, also after an interruption; record every epoch.
 
     With `counts_start` those before the first epoch count as well, as the rehearsal of the validation finds them.
     """
@@ -35,7 +34,10 @@ class BestState(L.Callback):
         losses = {name: float(trainer.callback_metrics[name]) for name in ("train_loss", "validation_loss")}
         self.history.append({"stage": self.stage, "epoch": trainer.current_epoch, **losses})
 
-    def restore(self, module: torch.nn.Module) -> None:
-        """Load the best state."""
-        if self.state is not None:
-            module.load_state_dict(self.state)
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"loss": self.loss, "state": self.state, "history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.loss, self.state, self.history = state_dict["loss"], state_dict["state"], list(state_dict["history"])

@@ -65,7 +65,7 @@ def course_loss(
     courses
         Those of two stops and more.
     cells
-        `arm` and `snapshot` (cell,), `latent` (cell, latent) and `boot` (cell, member).
+        `arm` and `snapshot` (cell,), `latent` (cell, latent), `boot` (cell, member) and, it may be, `growth` (cell,).
     solve_options
         As for :func:`snapshot_loss`.
     """
@@ -74,6 +74,8 @@ def course_loss(
         own = course.to(cells["latent"].device)
         here, stop, window = own.place(cells["arm"].long(), cells["snapshot"].long())
         states, weight = cells["latent"][here], cells["boot"].T[:, here]
-        loss = snapshot_loss(field.under(own.control), stop, window, states, weight, solve_options=solve_options)
+        growth = cells["growth"][here] if "growth" in cells else None
+        under = field.under(own.control)
+        loss = snapshot_loss(under, stop, window, states, weight, solve_options=solve_options, growth=growth)
         total, legs = total + (len(own.times) - 1) * loss, legs + len(own.times) - 1
     return total / legs

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from scnode.train._fit import run_stage
+from scnode._random import torch_generator
+from scnode.train._stage import run_stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import scipy.sparse as sp
 
@@ -53,6 +54,7 @@ def fit_encoder(
     max_epochs: int,
     trainer_options: Mapping[str, Any],
     rng: np.random.Generator,
+    resume: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Fit in place, keep the best state on held-out cells, and return the history, one record per epoch."""
     from scnode.train._encoder_module import EncoderModule, ProfileData
@@ -60,13 +62,13 @@ def fit_encoder(
     n = profiles.expression.shape[0]
     order = rng.permutation(n)
     held_out = max(1, n // 10)
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    generator = torch_generator(rng)
     data = ProfileData(profiles, encoder.n_latent, order[held_out:], order[:held_out], generator=generator)
     # Callbacks of the user's watch the field.
     options = {name: value for name, value in trainer_options.items() if name != "callbacks"}
     # Every output adds its noise to the gradient of what they share.
     lr = _LR * math.sqrt(min(1, _FEW_GENES / profiles.expression.shape[1]))
-    history, _ = run_stage(
+    found = run_stage(
         EncoderModule(encoder, lr=lr),
         data,
         stage="encoder",
@@ -74,6 +76,8 @@ def fit_encoder(
         options=options,
         patience=_PATIENCE,
         min_gain=_MIN_GAIN,
+        resume=resume,
+        marks={"lr": lr},
     )
     encoder.cpu()
-    return history
+    return found.history

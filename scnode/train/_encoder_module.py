@@ -64,10 +64,17 @@ class EncoderModule(L.LightningModule):
         self.log("validation_loss", encoder_loss(self.encoder, batch), prog_bar=True, batch_size=len(batch["size"]))
 
     def configure_optimizers(self) -> Any:
-        """AdamW, with smaller steps wherever held-out cells gain no more."""
+        """AdamW, with smaller steps wherever held-out cells gain no more, see :meth:`on_train_epoch_end`."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=1e-3)
-        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=_SLOWER, patience=_WAIT)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "validation_loss"}}
+        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=_SLOWER, patience=_WAIT)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.plateau, "monitor": "validation_loss"}}
+
+    def on_train_epoch_end(self) -> None:
+        """Step the schedule: Lightning would after its checkpoints, which would miss it."""
+        self.plateau.step(float(self.trainer.callback_metrics["validation_loss"]))
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Nothing is left to Lightning."""
 
 
 class _Batches(IterableDataset[dict[str, Tensor]]):
@@ -118,10 +125,24 @@ class ProfileData(L.LightningDataModule):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.generator = generator
+        self.generator, self.profiles = generator, profiles
         shared: dict[str, Any] = {"n_latent": n_latent, "generator": generator}
         self.validation = _Batches(profiles, validation, **shared, fixed=True)
         self.train = _Batches(profiles, train, **shared, fixed=False)
+
+    @property
+    def contents(self) -> dict[str, Any]:
+        """All that the batches are made of."""
+        rows = {"train": self.train.rows, "validation": self.validation.rows, "noise": self.validation.noise}
+        return {**vars(self.profiles), **rows}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the order of the cells has got to."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.generator.set_state(state_dict["generator"])
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Shuffled batches of the training cells."""

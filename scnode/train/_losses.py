@@ -46,7 +46,7 @@ class LossTerms:
     """
 
     regression: Tensor
-    surroundings: Tensor
+    surroundings: Tensor | None = None
     bridge: Tensor | None = None
     path: Tensor | None = None
     snapshots: Tensor | None = None
@@ -56,8 +56,14 @@ class LossTerms:
     @property
     def total(self) -> Tensor:
         """Weighted sum of the terms."""
-        total = self.local * self.regression + SURROUNDINGS * self.surroundings
-        extra = ((1.0, self.bridge), (self.local, self.path), (1.0, self.snapshots), (1.0, self.penalty))
+        total = self.local * self.regression
+        extra = (
+            (SURROUNDINGS, self.surroundings),
+            (1.0, self.bridge),
+            (self.local, self.path),
+            (1.0, self.snapshots),
+            (1.0, self.penalty),
+        )
         for weight, term in extra:
             if term is not None:
                 total = total + weight * term
@@ -111,12 +117,19 @@ def path_loss(field: Field, times: Tensor, states: Tensor, weight: Tensor, *, so
 
 
 def snapshot_loss(
-    field: Field, snapshot: Tensor, window: Tensor, states: Tensor, weight: Tensor, *, solve_options: dict[str, Any]
+    field: Field,
+    snapshot: Tensor,
+    window: Tensor,
+    states: Tensor,
+    weight: Tensor,
+    *,
+    solve_options: dict[str, Any],
+    growth: Tensor | None = None,
 ) -> Tensor:
     r"""Energy distance between each snapshot and the one before it, carried there by the flow.
 
     :math:`2E\|x - y\| - E\|x - x'\| - E\|y - y'\|`, the mean over snapshots and members, without bias from the size of
-    the batch (:cite:p:`Szekely2013`).
+    the batch (:cite:p:`Szekely2013`). A cell arrives as its :math:`e^{g\,\Delta t}` descendants.
 
     Parameters
     ----------
@@ -134,6 +147,8 @@ def snapshot_loss(
         Passed to :func:`scnode.ode.solve`; ``solver="auto"`` takes the classical Runge-Kutta method with sixteen
         steps over the longest window, so that a field that is still wild costs no more than a tame one; without
         gradients it takes dopri5, so that a state is judged by its flow and not by those steps.
+    growth
+        Rate g of each cell, shape (cell,); 0 by default.
     """
     m = len(weight)
     moving = window[:, 1] > window[:, 0]
@@ -143,21 +158,31 @@ def snapshot_loss(
     options = _bounded(solve_options, window[moving])
     ys = ode.solve(side_by_side(field, m), states[moving].repeat(1, m), window[moving], **options).ys
     arrived = ys[:, -1].unflatten(1, (m, -1)).transpose(0, 1)
-    return paired_energy(field, arrived, snapshot, states, moving=moving, weight=weight)
+    return paired_energy(field, arrived, snapshot, window, states, moving=moving, weight=weight, growth=growth)
 
 
 def paired_energy(
-    field: Field, arrived: Tensor, snapshot: Tensor, states: Tensor, *, moving: Tensor, weight: Tensor
+    field: Field,
+    arrived: Tensor,
+    snapshot: Tensor,
+    window: Tensor,
+    states: Tensor,
+    *,
+    moving: Tensor,
+    weight: Tensor,
+    growth: Tensor | None = None,
 ) -> Tensor:
     """Mean energy distance of what arrived (member, moving cell, latent) from the cells of the next snapshot."""
     m = len(arrived)
     origin, terms = snapshot[moving], []
+    grown = torch.zeros_like(states[:, 0]) if growth is None else growth * window.diff(dim=1)[:, 0]
     for k in origin.unique():
         came, there = origin == k, snapshot == k + 1
         # Pairs of two are the least that have a distance within.
         if came.sum() > 1 and there.sum() > 1:
             here = states[there].expand(m, -1, -1)
-            terms.append(energy_distance(arrived[:, came], here, weight[:, moving][:, came], weight[:, there]).mean())
+            descending = weight[:, moving][:, came] * grown[moving][came].softmax(0)
+            terms.append(energy_distance(arrived[:, came], here, descending, weight[:, there]).mean())
     return torch.stack(terms).mean() / field.scale if terms else states.new_zeros(())
 
 

@@ -32,9 +32,10 @@ class FieldModule(L.LightningModule):
         local: float = 1.0,
         solve_options: dict[str, object] | None = None,
         courses: Sequence[Course] = (),
+        restore: bool = True,
     ) -> None:
         super().__init__()
-        self.courses = tuple(courses)
+        self.courses, self.restore = tuple(courses), restore
         self.field, self.lr, self.local, self.solve_options = field, lr, local, solve_options
         self.skipped = 0
 
@@ -43,7 +44,7 @@ class FieldModule(L.LightningModule):
         weight = batch["weight"].T
         even = torch.ones_like(weight)
         regression = self._regression(batch, "latent", weight)
-        surroundings = self._regression(batch, "outside", even)
+        surroundings = self._regression(batch, "outside", even) if self.restore else None
         penalty = self.field.penalty(batch["clock"], batch["latent"])
         if self.solve_options is None:
             return LossTerms(regression, surroundings, bridge=self._bridge(batch, even), penalty=penalty)
@@ -82,6 +83,7 @@ class FieldModule(L.LightningModule):
             batch["latent"],
             batch["boot"].T,
             solve_options=self.solve_options,
+            growth=batch.get("growth"),
         )
 
     def training_step(self, batch: Batch) -> Tensor:
@@ -97,6 +99,20 @@ class FieldModule(L.LightningModule):
         if finite and not bool(torch.stack(finite).all()):
             self.zero_grad(set_to_none=True)
             self.skipped += 1
+
+    def troubles(self, stage: str) -> list[str]:
+        """What went wrong, in sentences."""
+        if not self.skipped:
+            return []
+        return [f"{self.skipped} steps of the {stage} had no finite gradient and were left out: pass a smaller lr=."]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What a resumed fit needs beyond the weights."""
+        checkpoint["skipped"] = self.skipped
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.skipped = checkpoint["skipped"]
 
     def validation_step(self, batch: Batch) -> None:
         """Loss of the held-out cells."""
@@ -132,6 +148,19 @@ class CellData(L.LightningDataModule):
         super().__init__()
         self.tensors, self.train, self.validation = tensors, train, validation
         self.batch_size, self.generator = batch_size, generator
+
+    @property
+    def contents(self) -> dict[str, Any]:
+        """All that the batches are made of."""
+        return {**self.tensors, "train": self.train, "validation": self.validation}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the order of the cells has got to."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.generator.set_state(state_dict["generator"])
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of the training cells."""

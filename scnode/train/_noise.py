@@ -10,13 +10,14 @@ import torch
 
 from scnode import ode
 from scnode._errors import SolverError
-from scnode._settings import logger
 from scnode.nn import side_by_side
 from scnode.train._losses import LossTerms, paired_energy
 from scnode.train._module import CellData, FieldModule
+from scnode.train._stage import Fitted, note, run_stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -61,8 +62,9 @@ class NoiseModule(FieldModule):
         local: float,
         solve_options: dict[str, Any] | None,
         generator: torch.Generator,
+        restore: bool = True,
     ) -> None:
-        super().__init__(field, lr=lr, local=local, solve_options=solve_options)
+        super().__init__(field, lr=lr, local=local, solve_options=solve_options, restore=restore)
         self.diffusion, self.generator = diffusion, generator
         self.seed = generator.initial_seed()
 
@@ -82,7 +84,18 @@ class NoiseModule(FieldModule):
             batch["latent"],
             weight=batch["boot"].T,
             generator=generator,
+            growth=batch.get("growth"),
         )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What a resumed fit needs beyond the weights."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["noise_generator"] = self.generator.get_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from there."""
+        super().on_load_checkpoint(checkpoint)
+        self.generator.set_state(checkpoint["noise_generator"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; without snapshots for the diffusion alone."""
@@ -125,6 +138,7 @@ def noisy_snapshot_loss(
     *,
     weight: Tensor,
     generator: torch.Generator,
+    growth: Tensor | None = None,
 ) -> Tensor:
     """As :func:`scnode.train._losses.snapshot_loss`, each cell carried by drift and noise of its own."""
     m = len(weight)
@@ -141,7 +155,7 @@ def noisy_snapshot_loss(
         on_failure="return",
     )
     arrived = found.ys[:, 0, -1].unflatten(1, (m, -1)).transpose(0, 1)
-    return paired_energy(field, arrived, snapshot, states, moving=moving, weight=weight)
+    return paired_energy(field, arrived, snapshot, window, states, moving=moving, weight=weight, growth=growth)
 
 
 def strays(field: Field, paths: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,10 +192,10 @@ def fit_noise(
     solve_options: dict[str, Any] | None,
     options: Mapping[str, Any],
     generator: torch.Generator,
-) -> list[dict[str, Any]]:
-    """Fit the diffusion, and with `solve_options` the drift along with it, in place; return the history."""
-    from scnode.train._fit import run_stage
-
+    resume: Path | None = None,
+    restore: bool = True,
+) -> Fitted:
+    """Fit the diffusion, and with `solve_options` the drift along with it, in place."""
     strayed, lasted = start_noise(field, diffusion, data.tensors)
     noisy = CellData(
         data.tensors | {"strayed": strayed, "lasted": lasted},
@@ -190,13 +204,20 @@ def fit_noise(
         batch_size=data.batch_size,
         generator=data.generator,
     )
-    module = NoiseModule(field, diffusion, lr=lr, local=local, solve_options=solve_options, generator=generator)
-    before = copy.deepcopy(module.state_dict())
+    rest: dict[str, Any] = {"solve_options": solve_options, "generator": generator, "restore": restore}
+    module = NoiseModule(field, diffusion, lr=lr, local=local, **rest)
+    before, notes = copy.deepcopy(module.state_dict()), list[str]()
     try:
-        return run_stage(module, noisy, stage="noise", max_epochs=max_epochs, options=options)[0]
+        marks = {"lr": lr, "batch_size": data.batch_size, **(solve_options or {})}
+        found = run_stage(
+            module, noisy, stage="noise", max_epochs=max_epochs, options=options, resume=resume, marks=marks
+        )
     except (SolverError, KeyboardInterrupt) as error:
         module.load_state_dict(before)
-        logger.warning("The noise stage is left out, its diffusion the same everywhere: %s", error or "interrupted")
-        return []
+        note(notes, f"The noise stage is left out, its diffusion the same everywhere: {error or 'interrupted'}")
+        return Fitted([], notes)
+    else:
+        note(notes, *module.troubles("noise stage"))
+        return Fitted(found.history, notes)
     finally:
         module.cpu()

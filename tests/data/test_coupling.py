@@ -51,7 +51,7 @@ def test_clouds_of_two_sizes_are_coupled_at_the_least_cost(rng):
 def test_large_clouds_are_coupled_in_parts_of_bounded_size(rng, monkeypatch):
     sizes, exact = [], _coupling.optimal_plan
     monkeypatch.setattr(_coupling, "_LARGEST", 20)
-    monkeypatch.setattr(_coupling, "optimal_plan", lambda x, y: (sizes.append((len(x), len(y))), exact(x, y))[1])
+    monkeypatch.setattr(_coupling, "optimal_plan", lambda x, y, a: (sizes.append((len(x), len(y))), exact(x, y, a))[1])
     source, target = clouds(rng, 60, 30, shift=5.0)
     plan = couple(source, target, rng=rng)
     assert sizes == [(20, 10)] * 3

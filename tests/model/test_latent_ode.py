@@ -185,3 +185,11 @@ def test_a_field_that_depends_on_time_is_not_asked_without_it():
     torch.testing.assert_close(mean[3], model.velocity(states[3:], t=clock[3, 0])[0][0])
     blind = timed(time_dependent=False)
     assert torch.equal(blind.velocity(states)[0], blind.velocity(states, t=clock)[0])
+
+
+def test_a_model_says_what_moves_and_where(fitted):
+    said = repr(scnode.get.model(fitted))
+    assert said.startswith("LatentODE: dz/dt = f(z)\n")
+    assert "'mlp', 3 member(s)" in said
+    assert "3 coordinates of expression" in said
+    assert "'pca' of 12 genes" in said

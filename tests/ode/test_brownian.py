@@ -73,3 +73,11 @@ def test_what_cannot_be_names_the_mending_call():
         ode.BrownianPath(0, 2)
     with pytest.raises(SolverError, match=r"Pass start=-1\.0 to it"):
         ode.BrownianPath(1, 1).increment(-1.0, 1.0)
+
+
+def test_paths_taken_from_a_motion_are_its_own():
+    path = ode.BrownianPath(3, 2)
+    some = path.take(torch.tensor([2, 0, 2]))
+    assert some.shape == (3, 2)
+    change = some.increment(0.0, 0.5).change
+    assert torch.equal(change, path.increment(0.0, 0.5).change[[2, 0, 2]])

@@ -140,3 +140,20 @@ def test_a_trajectory_that_is_lost_stays_where_it_was():
 def test_what_does_not_fit_is_told(fields, breaks, ts, fix):
     with pytest.raises(SolverError, match=fix):
         ode.solve_pieces([piece(0.0)] * fields, breaks, START, ts)
+
+
+def test_states_jump_at_the_breaks_and_are_asked_for_after_it():
+    def decay(t, y):
+        return -y
+
+    jumps = [lambda y: 2 * y, lambda y: y + 1]
+    solution = ode.solve_pieces([decay] * 3, BREAKS, START, TS, jumps=jumps, rtol=1e-10, atol=1e-12)
+    at = {t: START * np.exp(-t) for t in (0.0, 0.2)} | {t: 2 * START * np.exp(-t) for t in (0.37, 0.6)}
+    at[1.0] = (2 * START * np.exp(-0.71) + 1) * np.exp(-0.29)
+    torch.testing.assert_close(solution.ys, torch.stack([at[t] for t in TS.tolist()], 1), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize(("jumps", "ts"), [([abs], TS), ([abs, abs], TS.flip(0))])
+def test_jumps_belong_to_breaks_and_go_forward(jumps, ts):
+    with pytest.raises(SolverError, match="one for each break, and increasing times"):
+        ode.solve_pieces([piece(0.0)] * 3, BREAKS, START, ts, jumps=jumps)

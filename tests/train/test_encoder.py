@@ -153,18 +153,18 @@ def test_an_interruption_keeps_the_best_state_so_far(sheet):
 
     from scnode.train import Profiles
     from scnode.train._encoder_module import EncoderModule, ProfileData
-    from scnode.train._fit import run_stage
+    from scnode.train._stage import run_stage
 
     expression, _ = counted(sheet[0][:200])
     profiles = Profiles(expression.matrix, expression.size)
     data = ProfileData(profiles, 2, np.arange(150), np.arange(150, 200), generator=torch.Generator().manual_seed(0))
     net = Autoencoder(30, 2)
-    history, interrupted = run_stage(
+    outcome = run_stage(
         EncoderModule(net, lr=1e-2),
         data,
         stage="encoder",
         max_epochs=9,
         options={"accelerator": "cpu", "callbacks": [Interrupt()]},
     )
-    assert interrupted
-    assert len(history) == 3
+    assert outcome.interrupted
+    assert len(outcome.history) == 3

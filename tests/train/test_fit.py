@@ -23,7 +23,7 @@ def spiral(n=400):
 def fit(callbacks=(), seed=0, field=None, **options):
     torch.set_num_threads(1)
     field = field or MLPField(2, hidden=(32, 32), n_members=3, generator=torch.Generator().manual_seed(0))
-    history = fit_field(
+    fitted = fit_field(
         field,
         spiral(),
         **{"max_epochs": 150, "batch_size": 100, "lr": 5e-3} | options,
@@ -31,7 +31,7 @@ def fit(callbacks=(), seed=0, field=None, **options):
         trainer_options={"accelerator": "cpu", "callbacks": list(callbacks)},
         rng=np.random.default_rng(seed),
     )
-    return field, history
+    return field, fitted.history
 
 
 def velocity(field, states):
@@ -109,7 +109,7 @@ def test_the_precision_of_a_cell_weighs_it_in_every_member():
     from scnode.train._fit import _tensors
 
     plain, weighed = (
-        _tensors(replace(spiral(), precision=p), 3, np.random.default_rng(0))[0]["weight"].numpy()
+        _tensors(replace(spiral(), precision=p), 3, np.random.default_rng(0), [])[0]["weight"].numpy()
         for p in (np.ones(400), np.arange(400.0))
     )
     np.testing.assert_allclose(weighed, plain * np.arange(400)[:, None], rtol=1e-6)

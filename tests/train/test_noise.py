@@ -48,7 +48,7 @@ def test_walks_that_are_trajectories_give_the_diffusion_back_by_state():
     diffusion = Diffusion(2, generator=torch.Generator().manual_seed(0))
     field = Decay(2)
     tensors = {"states": paths, "times": times, "latent": paths[:, 0]}
-    history = fit_noise(
+    fitted = fit_noise(
         field,
         diffusion,
         data_of(tensors),
@@ -64,7 +64,7 @@ def test_walks_that_are_trajectories_give_the_diffusion_back_by_state():
         found, known = diffusion(T, states), truth(T, states)
     np.testing.assert_allclose(found.numpy(), known.numpy(), rtol=0.2)
     assert (found / known - 1).abs().mean() < 0.07
-    assert {h["stage"] for h in history} == {"noise"}
+    assert {h["stage"] for h in fitted.history} == {"noise"}
 
 
 def test_the_likelihood_is_least_where_squares_over_times_say():
@@ -155,7 +155,7 @@ def fit(*, noise, callbacks=(), snapshots=False, seed=0):
     extra = {"snapshot": np.arange(200) % 2, "snapshot_times": np.array([0.0, 1.0]), "local": 0.5} if snapshots else {}
     field = MLPField(2, hidden=(16,), n_members=2, generator=torch.Generator().manual_seed(0))
     diffusion = Diffusion(2, generator=torch.Generator().manual_seed(5)) if noise else None
-    history = fit_field(
+    fitted = fit_field(
         field,
         Examples(latent, latent @ A.T, np.ones(200), latent, latent @ A.T, paths, times, **extra),
         max_epochs=12,
@@ -166,7 +166,7 @@ def fit(*, noise, callbacks=(), snapshots=False, seed=0):
         rng=np.random.default_rng(seed),
         diffusion=diffusion,
     )
-    return field, diffusion, history
+    return field, diffusion, fitted.history
 
 
 def test_the_drift_is_the_same_bit_for_bit_without_snapshots():

@@ -1,0 +1,139 @@
+"""Trajectories of the fitted field over an embedding, as a film."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scnode._errors import ScnodeError
+from scnode._keys import DEFAULT, Keys
+from scnode.pl._cells import draw_cells, embedding, new_axes
+from scnode.pl._trajectories import placed_paths
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.animation import AbstractMovieWriter, FuncAnimation
+    from matplotlib.axes import Axes
+
+_PICTURES = (".apng", ".gif", ".webp")
+_FILMS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+
+
+def animate(
+    adata: AnnData,
+    *,
+    basis: str = "umap",
+    color: str | None = None,
+    path: str | Path | None = None,
+    key_added: str = DEFAULT,
+    n_trajectories: int = 200,
+    n_tail: int = 8,
+    fps: int = 20,
+    dpi: int = 120,
+    dot_color: str = "black",
+    size: float | None = None,
+    alpha: float = 0.35,
+    legend_loc: str | None = "right margin",
+    palette: Any = None,
+    ax: Axes | None = None,
+    title: str | None = None,
+    **kwargs: Any,
+) -> FuncAnimation:
+    """Cells under way over an embedding, each a dot with the last steps of its way behind it.
+
+    States are placed as in :func:`scnode.pl.trajectories`; a dot fades where its state should not be believed.
+
+    Parameters
+    ----------
+    adata
+        Annotated by :func:`scnode.tl.trajectories`; a frame for each of its `n_steps`.
+    basis
+        Embedding, ``"umap"`` for ``obsm["X_umap"]``.
+    color
+        `obs` column or gene that colours the cells that stand still.
+    path
+        File to write, by its ending an animated picture (``.gif``, ``.webp``, ``.apng``; needs nothing else) or a film
+        (``.mp4``, ``.webm``, ``.mov``, ...; needs ffmpeg). Nothing is written by default.
+    key_added
+        Name of the run.
+    n_trajectories
+        How many dots, evenly taken from all starts and samples.
+    n_tail
+        Steps behind a dot.
+    fps
+        Frames per second.
+    dpi
+        Of the file.
+    dot_color
+        Colour of the dots and what they leave behind.
+    size, alpha, legend_loc, palette
+        Of the cells, as in :func:`scanpy.pl.embedding`.
+    ax
+        Axes to draw on.
+    title
+        What stands before the time of the clock above each frame.
+    **kwargs
+        Passed to :meth:`matplotlib.axes.Axes.scatter` for the dots.
+
+    Returns
+    -------
+    FuncAnimation
+        Keep it, or it is not drawn: ``HTML(animation.to_jshtml())`` shows it in a notebook.
+
+    Raises
+    ------
+    ScnodeError
+        No trajectories are stored, the basis or the colour is missing, a file ending that no writer knows, or a film
+        without ffmpeg.
+    """
+    from matplotlib.animation import FuncAnimation
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import to_rgb
+
+    keys = Keys(key_added)
+    stored = adata.uns.get(keys.uns, {}).get("trajectories")
+    if stored is None:
+        raise ScnodeError(f"adata.uns[{keys.uns!r}] holds no trajectories. Run scnode.tl.trajectories(adata) first.")
+    writer = None if path is None else _writer(Path(path), fps)
+    position = embedding(adata, basis)
+    paths, belief = placed_paths(adata, position, stored, keys, n_trajectories)
+    t = np.asarray(stored["t"], dtype=float)
+    ax = new_axes(ax)
+    draw_cells(adata, basis, color, ax, size=size, alpha=alpha, legend_loc=legend_loc, palette=palette, title="")
+    limits = ax.get_xlim(), ax.get_ylim()
+    shade = to_rgb(dot_color)
+    dots = ax.scatter(*paths[:, 0].T, **({"s": 14, "linewidths": 0, "zorder": 4} | kwargs))
+    tails = LineCollection([], linewidths=0.9, capstyle="round", zorder=3)
+    ax.add_collection(tails)
+    ax.set(xlim=limits[0], ylim=limits[1])
+
+    def frame(number: int) -> tuple[Any, ...]:
+        strength = 0.15 + 0.85 * belief[:, number]
+        dots.set_offsets(paths[:, number])
+        dots.set_facecolor([(*shade, s) for s in strength])
+        tails.set_segments(list(paths[:, max(0, number - n_tail) : number + 1]))
+        tails.set_color([(*shade, 0.5 * s) for s in strength])
+        ax.set_title(f"{title + ', ' if title else ''}time {t[number]:.2f}")
+        return dots, tails
+
+    figure: Any = ax.figure
+    film = FuncAnimation(figure, frame, frames=len(t), interval=1000 / fps, blit=False)
+    if path is not None:
+        film.save(path, writer=writer, dpi=dpi)
+    return film
+
+
+def _writer(path: Path, fps: int) -> AbstractMovieWriter:
+    """What writes files of this ending."""
+    from matplotlib.animation import FFMpegWriter, PillowWriter
+
+    ending = path.suffix.lower()
+    if ending in _PICTURES:
+        return PillowWriter(fps=fps)
+    if ending not in _FILMS:
+        raise ScnodeError(f"path={str(path)!r}: no writer for {ending!r}. Pass one of {[*_PICTURES, *_FILMS]}.")
+    if not FFMpegWriter.isAvailable():
+        raise ScnodeError(f"path={str(path)!r}: films need the program ffmpeg, which is not found. Pass a .gif path.")
+    return FFMpegWriter(fps=fps)
