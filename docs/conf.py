@@ -90,6 +90,8 @@ _IN_FULL = {
 # Aliases of types, and private classes behind public ones, are named in signatures and have no page of their own.
 _UNLISTED = (
     "Controls",
+    "Curved",
+    "GeneLevel",
     "Input",
     "Level",
     "Mode",

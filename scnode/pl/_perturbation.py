@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 _KINDS = ("fates", "field", "trajectories", "expression")
-_CONTROL, _PERTURBED = SAFE[0], SAFE[5]
+CONTROL, PERTURBED = SAFE[0], SAFE[5]
 _N_GENES = 5
 _N_GRID = 34
 _FADED = 0.15
@@ -107,10 +107,7 @@ def perturbation(
     if kind not in _KINDS:
         raise ScnodeError(f"kind={kind!r} is unknown. {near(kind, _KINDS)} Pass one of {list(_KINDS)}.")
     keys = Keys(key_added)
-    stored = adata.uns.get(keys.uns, {}).get("perturbations", {})
-    if name not in stored:
-        raise ScnodeError(f"No perturbation {name!r}. {near(name, stored)} Run scnode.tl.perturb(adata, genes) first.")
-    record = stored[name]
+    record = stored_perturbation(adata, keys, name)
     if kind == "fates" and "fates" not in record:
         raise ScnodeError(f"Perturbation {name!r} has no fates. Run scnode.tl.perturb(..., groupby=, overwrite=True).")
     curves = _curves(adata, key_added, record, genes) if kind == "expression" else {}
@@ -128,9 +125,18 @@ def perturbation(
         if kind == "field":
             _draw_field(latent, np.asarray(adata.obsm[keys.difference(name)], dtype=float), position, ax, kwargs)
         else:
-            _draw_trajectories(_few_paths(record, n_trajectories), latent, position, ax, kwargs)
+            _draw_trajectories(few_paths(record, n_trajectories), latent, position, ax, kwargs)
         ax.set(xlim=limits[0], ylim=limits[1])
     return finish(ax, title=name if title is None else title, show=show, return_fig=return_fig)
+
+
+def stored_perturbation(adata: AnnData, keys: Keys, name: str) -> dict[str, Any]:
+    """The record of a perturbation."""
+    stored = adata.uns.get(keys.uns, {}).get("perturbations", {})
+    if name not in stored:
+        raise ScnodeError(f"No perturbation {name!r}. {near(name, stored)} Run scnode.tl.perturb(adata, genes) first.")
+    record: dict[str, Any] = stored[name]
+    return record
 
 
 def _draw_fates(adata: AnnData, record: dict[str, Any], palette: Any, ax: Axes, kwargs: dict[str, Any]) -> None:
@@ -139,7 +145,7 @@ def _draw_fates(adata: AnnData, record: dict[str, Any], palette: Any, ax: Axes, 
     table = record["fates"].iloc[::-1]
     change = table["log_fold_change"].to_numpy()
     names = [str(fate) for fate in record["fates"]["fate"]]
-    shades = category_colors(adata, str(record["groupby"]), names, palette=palette)[::-1]
+    shades = _fate_colors(adata, str(record["groupby"]), names, palette)[::-1]
     belief = np.clip(1 - table["ood"].to_numpy(dtype=float), 0.2, 1)
     ends = table[["ci_low", "ci_high"]].to_numpy()
     options: dict[str, Any] = {
@@ -160,6 +166,16 @@ def _draw_fates(adata: AnnData, record: dict[str, Any], palette: Any, ax: Axes, 
     ax.spines[["top", "right"]].set_visible(False)
 
 
+def _fate_colors(adata: AnnData, groupby: str, names: list[str], palette: Sequence[Any] | None) -> list[Any]:
+    """Colours that the groups of the fates have among all groups of the column."""
+    column = adata.obs.get(groupby)
+    if palette is not None or column is None:
+        return category_colors(adata, groupby, names, palette=palette)
+    groups = [str(group) for group in column.astype("category").cat.categories]
+    known = dict(zip(groups, category_colors(adata, groupby, groups), strict=True))
+    return [known[name] for name in names]
+
+
 def _draw_field(latent: np.ndarray, change: np.ndarray, position: np.ndarray, ax: Axes, kwargs: dict[str, Any]) -> None:
     support = Support(latent)
     known = np.isfinite(change).all(1)
@@ -175,10 +191,10 @@ def _draw_field(latent: np.ndarray, change: np.ndarray, position: np.ndarray, ax
     x, y = np.meshgrid(field.x, field.y)
     across, up = field.velocity[kept].T * 1.6 * (field.x[1] - field.x[0]) / longest
     options: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1.0, "width": 0.003, "headwidth": 4.5}
-    ax.quiver(x[kept], y[kept], across, up, **(options | {"zorder": 3, "color": _PERTURBED} | kwargs))
+    ax.quiver(x[kept], y[kept], across, up, **(options | {"zorder": 3, "color": PERTURBED} | kwargs))
 
 
-def _few_paths(record: dict[str, Any], n_trajectories: int) -> tuple[np.ndarray, np.ndarray]:
+def few_paths(record: dict[str, Any], n_trajectories: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean over the members of both arms, (start, step, latent), of evenly taken starts."""
     n = len(record["path_start"])
     few = np.unique(np.linspace(0, n - 1, min(n_trajectories, n)).round().astype(int))
@@ -193,7 +209,7 @@ def _draw_trajectories(
     from matplotlib.lines import Line2D
 
     support, handles = Support(latent), []
-    for arm, states, shade in zip(("control", "perturbed"), arms, (_CONTROL, _PERTURBED), strict=True):
+    for arm, states, shade in zip(("control", "perturbed"), arms, (CONTROL, PERTURBED), strict=True):
         paths, close = place(support, position, states)
         segments = np.stack([paths[:, :-1], paths[:, 1:]], axis=2).reshape(-1, 2, 2)
         options: dict[str, Any] = {"colors": shade, "linewidths": 1.1, "capstyle": "round", "zorder": 3}
@@ -202,11 +218,14 @@ def _draw_trajectories(
         ends = paths[close[:, -1], -1]
         ax.scatter(ends[:, 0], ends[:, 1], s=22, c=shade, marker="X", edgecolors="white", linewidths=0.4, zorder=4)
         handles.append(Line2D([], [], color=shade, label=arm))
-    # The legend of the groups is already there.
-    former = ax.get_legend()
-    ax.legend(handles=handles, frameon=False, loc="best")
-    if former is not None:
-        ax.add_artist(former)
+    name_arms(ax, handles)
+
+
+def name_arms(ax: Axes, handles: list[Any]) -> None:
+    """A legend of both arms, beside that of the groups, which stays that of the axes."""
+    from matplotlib.legend import Legend
+
+    ax.add_artist(Legend(ax, handles, [handle.get_label() for handle in handles], frameon=False, loc="best"))
 
 
 def _curves(

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Animation was deleted")
 
 def drawn_at(film, number):
     """Dots and tails of a frame."""
-    dots, tails = film._func(number)
+    dots, tails = film._func(number)[:2]
     assert isinstance(tails, LineCollection)
     return np.asarray(dots.get_offsets()), tails.get_segments(), dots
 
@@ -39,6 +39,18 @@ def test_a_state_off_the_data_fades(drawn):
     adata.uns["scnode"] = {**adata.uns["scnode"], "trajectories": {**stored, "latent": latent}}
     film = scnode.pl.animate(adata)
     assert (drawn_at(film, 7)[2].get_facecolors()[:, 3] < 0.2).all()
+
+
+def test_both_arms_of_a_perturbation_go_together(drawn):
+    adata = scnode.tl.perturb(drawn, {"g0": 0.5}, name="low", copy=True)
+    film = scnode.pl.animate(adata, perturbation="low", n_trajectories=6)
+    control, perturbed = film._func(3)[::2]
+    paths = adata.uns["scnode"]["perturbations"]["low"]
+    assert len(control.get_offsets()) == len(perturbed.get_offsets()) == min(6, len(paths["path_start"]))
+    assert not np.allclose(control.get_offsets(), perturbed.get_offsets())
+    assert [text.get_text() for text in control.axes.get_legend().get_texts()] == ["control", "perturbed"]
+    with pytest.raises(ScnodeError, match=r"Did you mean 'low'"):
+        scnode.pl.animate(adata, perturbation="lo")
 
 
 def test_a_picture_has_a_frame_for_each_step(drawn, tmp_path):
