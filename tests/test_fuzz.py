@@ -159,6 +159,7 @@ TOOLS = {
     "fixed_points": scnode.tl.fixed_points,
     "transition_matrix": scnode.tl.transition_matrix,
     "screen": lambda a: scnode.tl.screen(a, groupby="group"),
+    "attribution": lambda a: scnode.tl.attribution(a, groupby="group", n_steps=3),
     "ood": lambda a: scnode.tl.ood(a, groupby="group"),
     "map": lambda a: scnode.tl.map(a[: a.n_obs // 2].copy(), a),
     "model": scnode.get.model,

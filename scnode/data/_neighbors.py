@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _NUMBERS = 1 << 26
-_MOST_EXACT = 50_000
+_MOST_EXACT = 100_000
 _GRAPH = 30
 
 

@@ -1,6 +1,7 @@
 """Read results back as models, tables and AnnData."""
 
 from ._agreement import agreement
+from ._attribution import attribution
 from ._evaluation import evaluation
 from ._fixed_points import fixed_points
 from ._jacobian import jacobian
@@ -12,6 +13,7 @@ from ._trajectories import trajectories
 
 __all__ = [
     "agreement",
+    "attribution",
     "evaluation",
     "fixed_points",
     "jacobian",

@@ -1,6 +1,7 @@
 """Draw what the tools wrote; nothing is computed of the model and nothing is written."""
 
 from ._animate import animate
+from ._attribution import attribution
 from ._evaluation import evaluation
 from ._fate import fate
 from ._ftle import ftle
@@ -13,6 +14,7 @@ from ._velocity import velocity_embedding_grid, velocity_embedding_stream
 
 __all__ = [
     "animate",
+    "attribution",
     "evaluation",
     "fate",
     "ftle",

@@ -145,7 +145,7 @@ def _draw_fates(adata: AnnData, record: dict[str, Any], palette: Any, ax: Axes, 
     table = record["fates"].iloc[::-1]
     change = table["log_fold_change"].to_numpy()
     names = [str(fate) for fate in record["fates"]["fate"]]
-    shades = category_colors(adata, str(record["groupby"]), names, palette=palette)[::-1]
+    shades = _fate_colors(adata, str(record["groupby"]), names, palette)[::-1]
     belief = np.clip(1 - table["ood"].to_numpy(dtype=float), 0.2, 1)
     ends = table[["ci_low", "ci_high"]].to_numpy()
     options: dict[str, Any] = {
@@ -164,6 +164,16 @@ def _draw_fates(adata: AnnData, record: dict[str, Any], palette: Any, ax: Axes, 
     ax.margins(x=0.18)
     ax.set(xlabel="log2 fold change of the fate")
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def _fate_colors(adata: AnnData, groupby: str, names: list[str], palette: Sequence[Any] | None) -> list[Any]:
+    """Colours that the groups of the fates have among all groups of the column."""
+    column = adata.obs.get(groupby)
+    if palette is not None or column is None:
+        return category_colors(adata, groupby, names, palette=palette)
+    groups = [str(group) for group in column.astype("category").cat.categories]
+    known = dict(zip(groups, category_colors(adata, groupby, groups), strict=True))
+    return [known[name] for name in names]
 
 
 def _draw_field(latent: np.ndarray, change: np.ndarray, position: np.ndarray, ax: Axes, kwargs: dict[str, Any]) -> None:
@@ -212,11 +222,10 @@ def _draw_trajectories(
 
 
 def name_arms(ax: Axes, handles: list[Any]) -> None:
-    """A legend of both arms, beside that of the groups, if there is one."""
-    former = ax.get_legend()
-    ax.legend(handles=handles, frameon=False, loc="best")
-    if former is not None:
-        ax.add_artist(former)
+    """A legend of both arms, beside that of the groups, which stays that of the axes."""
+    from matplotlib.legend import Legend
+
+    ax.add_artist(Legend(ax, handles, [handle.get_label() for handle in handles], frameon=False, loc="best"))
 
 
 def _curves(

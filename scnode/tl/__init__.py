@@ -1,5 +1,6 @@
 """Compute and write: each tool names the keys that it writes."""
 
+from ._attribution import attribution
 from ._evaluate import evaluate
 from ._fate import fate
 from ._fit import fit
@@ -16,6 +17,7 @@ from ._transition_matrix import transition_matrix
 from ._velocity import velocity
 
 __all__ = [
+    "attribution",
     "evaluate",
     "fate",
     "fit",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _N_VOTES = 15
 _N_RESAMPLES = 1000
+_RIVALS = 2
 
 
 def terminal_groups(adata: AnnData, keys: Keys, groupby: str | None, groups: Sequence[str] | None) -> np.ndarray | None:
@@ -32,6 +33,14 @@ def terminal_groups(adata: AnnData, keys: Keys, groupby: str | None, groups: Seq
                 return None
             groupby, groups = last["groupby"], list(last["groups"]) if groups is None else groups
     return named_groups(adata, groupby, groups)
+
+
+def rival_groups(adata: AnnData, keys: Keys, groupby: str | None, groups: Sequence[str] | None) -> np.ndarray:
+    """Terminal group of each cell, as :func:`terminal_groups`, of which there are two at least."""
+    terminal = terminal_groups(adata, keys, groupby, groups)
+    if terminal is None or len(set(terminal) - {""}) < _RIVALS:
+        raise ScnodeError("Log-odds need two terminal groups to tell apart. Pass groupby= and groups=.")
+    return terminal
 
 
 def named_groups(adata: AnnData, groupby: str, groups: Sequence[str] | None) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,10 +14,12 @@ from scnode._settings import settings
 from scnode._write import written
 from scnode.data import Support
 from scnode.model import stored_model
+from scnode.tl._adjoint_path import PIECES, AdjointPath, Odds
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._constraint import constraint, linear_decoder
-from scnode.tl._control import chosen_control
-from scnode.tl._outcomes import outcome_table, terminal_groups
+from scnode.tl._control import own_control
+from scnode.tl._few_held import FewHeld
+from scnode.tl._outcomes import outcome_table, rival_groups
 from scnode.tl._trajectories import Start, start_rows
 
 if TYPE_CHECKING:
@@ -26,14 +27,12 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from torch import Tensor
 
-    from scnode._typing import VectorField
     from scnode.model import LatentODE
 
-_PIECES = 25
 _FEW = 20
 _OFF = 0.5
-# Of the log-odds: terminal cells are far apart, and steeper ones would count their distance alone.
-_RIDGE = 0.01
+_TOGETHER = 1e-4
+_FLAT = 1e-6
 
 
 def screen(
@@ -46,43 +45,51 @@ def screen(
     groups: Sequence[str] | None = None,
     t: float | None = None,
     n_verified: int = 20,
+    n_paired: int = 0,
     key_added: str = DEFAULT,
     copy: bool = False,
 ) -> AnnData | None:
-    r"""Rank genes by the first-order effect on the fates of holding each at a level.
+    r"""Rank genes by what holding each at a level does to the fates.
 
-    Holding the gene with decoder row :math:`a` moves the start onto its plane and takes :math:`a^+ a\cdot f` from the
-    velocity (:func:`scnode.tl.perturb`). To first order in this change the mean log-odds :math:`\Phi_k` of fate
-    :math:`k` at the end of the flow shift by
+    First, every gene is held along a few trajectories, at most one in fifty of those of every member from every start
+    cell, and ranked by the largest `shift` of a fate's mean share. Then the genes of the largest shifts are held in
+    full, as :func:`scnode.tl.perturb` does; last come genes that no state near the cells has at this level, as
+    `start_ood` tells.
+
+    Beside it stands the first order over all start cells and members. Holding the gene with decoder row :math:`a` moves
+    the start onto its plane and takes :math:`a^+ a\cdot f` from the velocity, and to first order in this change the
+    mean log-odds :math:`\Phi_k` of fate :math:`k` at the end of the flow shift by the `score`
 
     .. math:: -\frac{1}{\|a\|^2}\Big[(a\cdot\lambda_0)(a\cdot z_0 + b - \ell)
               + \int_0^t (a\cdot\lambda)(a\cdot f)\,\mathrm dt\Big], \qquad \lambda = \partial\Phi_k/\partial z(t),
 
     with :math:`b` the gene's mean and :math:`\ell` the level. The adjoint :math:`\lambda` is the same for all genes:
-    one flow and one pass back rank thousands. Fates are read off by a multinomial logistic regression of the terminal
-    cells on their states. The genes of the largest effects are then held in full, as :func:`scnode.tl.perturb` does;
-    last come genes that no state near the cells has at this level, as `start_ood` tells.
+    one flow and one pass back score thousands. The first order tells which way a gene pulls where it is; held at a far
+    level, cells cross between the basins of the fates, of which it knows nothing. Fates are read off for the score by a
+    multinomial logistic regression of the terminal cells on their states.
 
     Parameters
     ----------
     adata
         Annotated by :func:`scnode.tl.fit` with ``encoder="pca"`` or ``decoder="linear"``.
     genes
-        Genes to rank, by default all of the model.
+        Genes to rank, by default all of the model; those that are constant in the latent space are left out.
     level
         At which each is held, in log-normalised units; 0 is a knock-out.
     start, groupby, groups, t
         As in :func:`scnode.tl.perturb`; groups are needed, two at least.
     n_verified
         How many genes are held in full.
+    n_paired
+        Of how many genes, the best, every two are held together along the few trajectories.
     key_added, copy
         As in :func:`scnode.tl.fit`.
 
     Returns
     -------
     AnnData or None
-        Writes ``uns["scnode"]["screen"]``: `level`, `t` and `table`, one row a gene and fate, see
-        :func:`scnode.get.screen`.
+        Writes ``uns["scnode"]["screen"]``: `level`, `t` and `table`, one row a gene and fate, and with `n_paired`
+        `pairs`, one row a pair and fate, see :func:`scnode.get.screen`.
 
     Raises
     ------
@@ -99,97 +106,89 @@ def screen(
 
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
-    names = list(model.genes) if genes is None else list(genes)
-    columns, horizon = model.columns(names), 1.0 if t is None else float(t)
-    if not names or not horizon > 0 or n_verified < 0:
-        raise ScnodeError(f"genes={genes!r}, t={t} and n_verified={n_verified} leave nothing to do. Leave them out.")
-    # The level and the decoder are checked once, on the first gene.
-    linear_decoder(model)
+    names, horizon = _moving(model, model.genes if genes is None else genes), 1.0 if t is None else float(t)
+    if not names or not horizon > 0 or min(n_verified, n_paired) < 0:
+        raise ScnodeError(
+            f"genes={genes!r}, t={t}, n_verified={n_verified} and n_paired={n_paired} leave nothing to do. Leave them "
+            "out."
+        )
+    # The level is checked once, on the first gene.
     constraint(model, {names[0]: level})
-    terminal = _terminal(adata, keys, groupby, groups)
+    columns = model.columns(names)
+    terminal = rival_groups(adata, keys, groupby, groups)
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)
     rows = start_rows(adata, start, keys)
-    states, control = torch.as_tensor(latent[rows], dtype=torch.float32), chosen_control(adata, model, rows, None)
+    states, own = torch.as_tensor(latent[rows], dtype=torch.float32), own_control(adata, model)
+    control = None if own is None else own[rows]
     fates = np.unique(terminal[terminal != ""])
-    grid = own_times(model, cell_clock(adata, model, keys)[rows], torch.linspace(0, horizon, _PIECES + 1))
-    field, readout = side_by_side(model.under(control), model.field.n_members), _readout(latent, terminal)
-    scores = _scores(_Flow.along(field, states.repeat(1, model.field.n_members), grid, readout), model, columns, level)
-    table = pd.DataFrame(scores, index=pd.Index(names, name="gene"), columns=fates)
-    table["start_ood"] = _off(model, states, latent, columns, level)
-    effect = table[fates].abs().max(axis=1)
-    # A gene that no state near the cells has at this level says nothing, however large its effect.
-    order = pd.DataFrame({"off": table["start_ood"] > _OFF, "effect": -effect}).sort_values(["off", "effect"]).index
+    grid = own_times(model, cell_clock(adata, model, keys)[rows], torch.linspace(0, horizon, PIECES + 1))
+    field, odds = side_by_side(model.under(control), model.field.n_members), Odds.of(latent, terminal)
+    path = AdjointPath.along(field, states.repeat(1, model.field.n_members), grid, odds)
+    scores = _scores(path, model, columns, level)
+    few = FewHeld.of(model, states, grid[..., [0, -1]], control, latent, terminal)
+    table, shifts = (
+        pd.DataFrame(values, index=pd.Index(names, name="gene"), columns=pd.Index(fates, name="fate"))
+        for values in (scores, few.shifts([[gene] for gene in names], level))
+    )
+    off = pd.Series(_off(model, states, latent, columns, level), index=table.index)
+    order = _order(table, shifts, off)
     levels = dict.fromkeys(order[:n_verified], level)
     flow = partial(model.flow, states, grid[..., [0, -1]], members=True, control=control)
     held = _verified(flow, model, levels, latent=latent, terminal=terminal)
-    tidy = table.loc[order].reset_index().melt(["gene", "start_ood"], var_name="fate", value_name="score")
+    tidy = table.loc[order].reset_index().melt("gene", var_name="fate", value_name="score")
+    tidy["shift"] = shifts.loc[order].to_numpy().T.ravel()
+    tidy.insert(1, "start_ood", off[tidy["gene"]].to_numpy())
     record = {
         "level": float(level),
         "t": horizon,
         "table": tidy.merge(held, on=["gene", "fate"], how="left") if len(held) else tidy,
     }
+    if n_paired > 1:
+        record["pairs"] = _paired(few, model, order[:n_paired], shifts, level)
     with written(adata, copy=copy) as result:
         result.uns[keys.uns] = {**result.uns[keys.uns], "screen": record}
     return result if copy else None
 
 
-def _terminal(adata: AnnData, keys: Keys, groupby: str | None, groups: Sequence[str] | None) -> np.ndarray:
-    terminal = terminal_groups(adata, keys, groupby, groups)
-    if terminal is None or len(set(terminal) - {""}) < 2:
-        raise ScnodeError("A screen needs two terminal groups to tell apart. Pass groupby= and groups=.")
-    return terminal
+def _moving(model: LatentODE, genes: Sequence[str]) -> list[str]:
+    """Genes, each once, without those that are constant in the latent space: holding them asks nothing of a state."""
+    names = list(dict.fromkeys(genes))
+    size = linear_decoder(model).components[model.columns(names)].norm(dim=1)
+    return [name for name, one in zip(names, size.tolist(), strict=True) if one > _FLAT]
 
 
-def _readout(latent: np.ndarray, terminal: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Weights (fate, latent) and offsets (fate,) of the log-odds, from the terminal cells."""
+def _order(scores: pd.DataFrame, shifts: pd.DataFrame, off: pd.Series) -> pd.Index:
+    """Genes by their largest shift of a fate, and among equals by their score."""
+    import pandas as pd
+
+    effects = {"shift": -shifts.abs().max(axis=1), "score": -scores.abs().max(axis=1)}
+    # A gene that no state near the cells has at this level says nothing, however large its effect.
+    return pd.DataFrame({"off": off > _OFF} | effects).sort_values(["off", "shift", "score"]).index
+
+
+def _paired(few: FewHeld, model: LatentODE, genes: pd.Index, shifts: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Shift of every fate with two genes held, and what it is beyond the sum of both alone; the largest of these first.
+
+    Two genes that the latent space cannot hold apart are one.
+    """
+    import pandas as pd
     import torch
-    from sklearn.linear_model import LogisticRegression
 
-    cells = latent[terminal != ""]
-    center, spread = cells.mean(0), cells.std()
-    fit = LogisticRegression(C=_RIDGE, max_iter=1000).fit((cells - center) / spread, terminal[terminal != ""])
-    coef, offset = fit.coef_, fit.intercept_
-    if len(fit.classes_) == 2:
-        coef, offset = np.vstack([-coef, coef]) / 2, np.append(-offset, offset) / 2
-    weights = coef / spread
-    return torch.as_tensor(weights).float(), torch.as_tensor(offset - weights @ center).float()
-
-
-@dataclass(frozen=True)
-class _Flow:
-    """Control arm of all members with its adjoints; tensors are (time, cell, member, latent)."""
-
-    states: Tensor
-    velocity: Tensor
-    adjoints: list[Tensor]
-    weight: Tensor
-
-    @classmethod
-    def along(cls, field: VectorField, start: Tensor, grid: Tensor, readout: tuple[Tensor, Tensor]) -> _Flow:
-        """Solve piece by piece, so that the gradient at the end of each is the adjoint there; one a fate."""
-        import torch
-
-        from scnode import ode
-
-        apart = (start.shape[1] // readout[0].shape[1], -1)
-        path = [start.detach().requires_grad_()]
-        for k in range(_PIECES):
-            piece = grid[..., k : k + 2]
-            path.append(ode.solve(field, path[-1], piece, solver="dopri5", gradient="backprop").ys[:, -1])
-        logits, adjoints = path[-1].unflatten(1, apart) @ readout[0].T + readout[1], []
-        for k in range(logits.shape[-1]):
-            others = torch.cat([logits[..., :k], logits[..., k + 1 :]], dim=-1)
-            odds = (logits[..., k] - others.logsumexp(-1)).mean()
-            adjoints.append(torch.stack(torch.autograd.grad(odds, path, retain_graph=True)).unflatten(2, apart))
-        times = grid.T.unsqueeze(-1) if grid.ndim == 2 else grid
-        with torch.no_grad():
-            velocity = torch.stack([field(t, z) for t, z in zip(times, path, strict=True)]).unflatten(2, apart)
-        weight = (grid[..., 1] - grid[..., 0]).reshape(-1)[0].repeat(_PIECES + 1)
-        weight[[0, -1]] /= 2
-        return cls(torch.stack(path).detach().unflatten(2, apart), velocity, adjoints, weight)
+    rows = torch.nn.functional.normalize(_planes(model, model.columns(genes), level)[0], dim=1)
+    apart = (rows @ rows.T).square() < 1 - _TOGETHER
+    pairs = [(genes[i], genes[k]) for i in range(len(genes)) for k in range(i) if apart[i, k]]
+    if not pairs:
+        return pd.DataFrame(columns=["gene", "partner", "fate", "shift", "synergy"])
+    first, second = (pd.Index(side) for side in zip(*pairs, strict=True))
+    both = few.shifts(pairs, level)
+    beyond = both - shifts.loc[first].to_numpy() - shifts.loc[second].to_numpy()
+    index = pd.MultiIndex.from_tuples(pairs, names=["gene", "partner"]).repeat(len(shifts.columns))
+    table = index.to_frame(index=False).assign(fate=np.tile(shifts.columns.to_numpy(), len(pairs)))
+    table["shift"], table["synergy"] = both.ravel(), beyond.ravel()
+    return table.sort_values("synergy", key=abs, ascending=False, kind="stable", ignore_index=True)
 
 
-def _scores(flow: _Flow, model: LatentODE, columns: list[int], level: float) -> np.ndarray:
+def _scores(flow: AdjointPath, model: LatentODE, columns: list[int], level: float) -> np.ndarray:
     """First-order shift of the log-odds of every fate when a gene is held, (gene, fate)."""
     import torch
 

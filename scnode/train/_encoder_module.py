@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from scnode.nn import VAE, Autoencoder
+from scnode.train._module import place_among_processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,7 +94,9 @@ class _Batches(IterableDataset[dict[str, Tensor]]):
         n, fixed = len(self.rows), self.noise is not None
         order = torch.arange(n) if fixed else torch.randperm(n, generator=self.generator)
         noise = self._draw() if self.noise is None else self.noise
-        for place in order.split(_BATCH_SIZE):
+        rank, n_processes = (0, 1) if fixed else place_among_processes()
+        for batch in order.split(_BATCH_SIZE):
+            place = batch[rank::n_processes] if len(batch) >= n_processes else batch
             yield self._slice(self.rows[place.numpy()]) | {"noise": noise[place]}
 
     def _draw(self) -> Tensor:

@@ -124,6 +124,14 @@ class FieldModule(L.LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=1e-3)
 
 
+def place_among_processes() -> tuple[int, int]:
+    """Number of this process in training, and how many there are."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
 class _Batches(IterableDataset[Batch]):
     """Shuffled slices of tensors: far cheaper than collating single cells."""
 
@@ -135,7 +143,10 @@ class _Batches(IterableDataset[Batch]):
 
     def __iter__(self) -> Any:
         order = torch.randperm(len(self.rows), generator=self.generator) if self.generator else slice(None)
-        for rows in self.rows[order].split(self.batch_size):
+        rank, n = place_among_processes() if self.generator else (0, 1)
+        for batch in self.rows[order].split(self.batch_size):
+            # Every process takes its share of each batch, so that together they take the steps of one.
+            rows = batch[rank::n] if len(batch) >= n else batch
             yield {name: values[rows] for name, values in self.tensors.items()}
 
 

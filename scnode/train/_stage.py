@@ -6,15 +6,19 @@ import copy
 import logging
 import signal
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from scnode._errors import SolverError
 from scnode._settings import logger, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 _PATIENCE = 15
 
@@ -78,23 +82,26 @@ def run_stage(
         "enable_progress_bar": settings.progress,
         "gradient_clip_val": 1.0,
     }
-    path, stored = None, None
-    if resume is not None:
-        file = resume / (f"{stage}-{attempt}.ckpt" if attempt else f"{stage}.ckpt")
-        mark = Mark.of(stage, module, data, {"max_epochs": max_epochs, **(marks or {})})
-        callbacks.append(KeepEpoch(file, mark))
-        given["enable_checkpointing"] = True
-        stored = read_epoch(file, mark)
+    name = f"{stage}-{attempt}.ckpt" if attempt else f"{stage}.ckpt"
+    interrupted, path, stored = False, None, None
+    with _quiet_lightning(), ExitStack() as stack:
+        trainer = L.Trainer(max_epochs=max_epochs, callbacks=callbacks, **(defaults | given))
+        if resume is None and trainer.world_size > 1:
+            # What other processes learn comes back by a file.
+            resume = Path(stack.enter_context(TemporaryDirectory()))
+        if resume is not None:
+            mark = Mark.of(stage, module, data, {"max_epochs": max_epochs, **(marks or {})})
+            path = resume / name
+            stored = read_epoch(path, mark)
+            trainer.callbacks.append(KeepEpoch(path, mark))  # type: ignore[attr-defined]
+        if not is_through(stored):
+            if stored is not None:
+                # The rehearsal was before the first epoch.
+                trainer.num_sanity_val_steps = 0
+            interrupted = _run(trainer, module, data, None if stored is None else path)
+            stored = read_epoch(path, mark) if path is not None and not best.history else None
         if stored is not None:
-            # The rehearsal was before the first epoch.
-            path, given["num_sanity_val_steps"] = file, 0
-    interrupted = False
-    if stored is not None and is_through(stored):
-        reopen(stored, module, data, best)
-    else:
-        with _quiet_lightning():
-            trainer = L.Trainer(max_epochs=max_epochs, callbacks=callbacks, **(defaults | given))
-            interrupted = _run(trainer, module, data, path)
+            reopen(stored, module, data, best)
     if interrupted:
         if best.state is None:
             raise KeyboardInterrupt
@@ -105,12 +112,19 @@ def run_stage(
 
 def _run(trainer: Any, module: Any, data: Any, path: Path | None) -> bool:
     """Fit, and say whether the user interrupted."""
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=path)
-    except SystemExit:
-        # Lightning turns Ctrl-C into an exit of the whole process and leaves the signal ignored.
-        if not trainer.interrupted:
+    except torch.multiprocessing.ProcessRaisedException as error:
+        if SolverError.__name__ not in str(error):
+            raise
+        raise SolverError(str(error).strip().splitlines()[-1]) from error
+    except SystemExit as end:
+        # Lightning turns Ctrl-C into an exit of the whole process and leaves the signal ignored; who ends the process
+        # with SIGTERM means it.
+        if isinstance(end, SIGTERMException) or not trainer.interrupted:
             raise
         signal.signal(signal.SIGINT, handler)
         return True

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from matplotlib.animation import FFMpegWriter
 from matplotlib.collections import LineCollection
+from matplotlib.legend import Legend
 from PIL import Image
 
 import scnode
@@ -48,7 +49,8 @@ def test_both_arms_of_a_perturbation_go_together(drawn):
     paths = adata.uns["scnode"]["perturbations"]["low"]
     assert len(control.get_offsets()) == len(perturbed.get_offsets()) == min(6, len(paths["path_start"]))
     assert not np.allclose(control.get_offsets(), perturbed.get_offsets())
-    assert [text.get_text() for text in control.axes.get_legend().get_texts()] == ["control", "perturbed"]
+    (arms,) = control.axes.findobj(Legend)
+    assert [text.get_text() for text in arms.get_texts()] == ["control", "perturbed"]
     with pytest.raises(ScnodeError, match=r"Did you mean 'low'"):
         scnode.pl.animate(adata, perturbation="lo")
 

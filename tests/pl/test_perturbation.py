@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.legend import Legend
 
 import scnode
 from scnode import ScnodeError
@@ -47,7 +48,9 @@ def test_both_arms_are_drawn_from_the_same_places(perturbed):
     ax = scnode.pl.perturbation(perturbed, "low", kind="trajectories", n_trajectories=5, color="stage", show=False)
     lines = [c for c in ax.collections if type(c).__name__ == "LineCollection"]
     assert [len(c.get_segments()) for c in lines] == [5 * 16, 5 * 16]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["control", "perturbed"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["early", "late"]
+    legend = next(part for part in ax.artists if isinstance(part, Legend))
+    assert [text.get_text() for text in legend.get_texts()] == ["control", "perturbed"]
     assert all(points.get_rasterized() for points in ax.collections[:1])
 
 

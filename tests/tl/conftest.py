@@ -78,3 +78,22 @@ def turning():
     x, y = r * np.cos(angle), r * np.sin(angle)
     velocity = np.stack([x * (1 - r**2) - 2 * y, y * (1 - r**2) + 2 * x], axis=1)
     return planar(velocity, np.stack([x, y], axis=1), np.where(y > 0, "up", "down"))
+
+
+@pytest.fixture(scope="session")
+def parting():
+    """Cells of a double well whose genes are its two coordinates and mixtures of them."""
+    rng = np.random.default_rng(3)
+    time = rng.uniform(0, 1, 600)
+    side = np.where(rng.random(600) < 0.5, 1.0, -1.0)
+    x = side * np.clip(time - 0.3, 0, None) * 3 + rng.normal(0, 0.15, 600)
+    states = np.stack([x, 4 * time, rng.normal(0, 0.3, 600)], axis=1)
+    mixing = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.7, 0.3, 0], [-0.6, 0.2, 0.3], [0.2, -0.5, 0.4]])
+    expression = (states @ mixing.T + 3).clip(0).astype(np.float32)
+    adata = ad.AnnData(expression)
+    adata.var_names = [f"g{i}" for i in range(6)]
+    adata.obs["time"] = time
+    adata.obs["end"] = np.where(time > 0.8, np.where(side > 0, "right", "left"), "young")
+    with scnode.settings.override(verbosity=0):
+        scnode.tl.fit(adata, pseudotime_key="time", n_latent=3, n_members=2, max_epochs=80)
+    return adata

@@ -19,6 +19,7 @@ WRITERS = {
     "stiffness": scnode.tl.stiffness,
     "fixed_points": scnode.tl.fixed_points,
     "screen": lambda a: scnode.tl.screen(a, genes=["g1"], **GROUPS),
+    "attribution": lambda a: scnode.tl.attribution(a, n_steps=3, **GROUPS),
     "map": lambda a: scnode.tl.map(a, scnode.get.model(a)),
     "ood": scnode.tl.ood,
     "time": lambda a: scnode.pp.time(a, "day"),

@@ -4,6 +4,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from scnode.nn import MLPField, PolynomialField
 from scnode.train import Examples, fit_field
@@ -94,6 +95,16 @@ def test_an_interruption_keeps_the_best_state_so_far(epoch):
     known = spiral()
     error = np.square(velocity(field, known.latent) - known.velocity).mean()
     assert error < 0.5 * np.square(known.velocity).mean()
+
+
+def test_a_process_that_is_told_to_end_does():
+    class Terminate(L.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == 2:
+                raise SIGTERMException
+
+    with pytest.raises(SystemExit):
+        fit([Terminate()], max_epochs=16)
 
 
 def test_same_generator_same_weights():
