@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scnode._errors import ScnodeError
+from scnode._random import torch_generator
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._control import chosen_control
 
@@ -155,6 +156,6 @@ def _path(model: LatentODE, n_starts: int, *, noise: bool | None, rng: np.random
         return None
     if model.diffusion is None:
         raise ScnodeError("noise=True asks for a diffusion, and the model has none. Run scnode.tl.fit(noise=True).")
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    generator = torch_generator(rng)
     n_paths = model.field.n_members * n_starts
     return ode.BrownianPath(n_paths, model.n_latent, generator=generator, dtype=torch.float32)

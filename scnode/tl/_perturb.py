@@ -9,6 +9,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode._random import random_source
 from scnode._settings import logger
 from scnode._typing import RandomState
 from scnode._write import written
@@ -145,7 +146,7 @@ def perturb(
     latent, rows = np.asarray(adata.obsm[keys.latent], dtype=float), start_rows(adata, start, keys)
     terminal = terminal_groups(adata, keys, groupby, groups)
     plan = regimen(courses, horizon, lambda which, level: reader.hold([courses[i].gene for i in which], level))
-    source, elapsed = np.random.default_rng(rng), np.linspace(0, horizon, _N_STEPS)
+    source, elapsed = random_source(rng), np.linspace(0, horizon, _N_STEPS)
     holding = mode == "hold"
     experiment = set_up(adata, model, keys, rows, elapsed=elapsed, noise=noise, rng=source, holding=holding)
     control, perturbed = experiment.run(), experiment.run(plan)
