@@ -149,9 +149,9 @@ def verdict(claims: list[Claim], results: list[dict[str, Any]]) -> str:
 
 NOTES = (
     "`tl.fit` to `monocle_pseudotime` (paul15), RNA velocity (pancreas) and the simulation's time (BoolODE), then "
-    "`tl.perturb` at level 0 with its matched null. Starts: multipotent progenitors for branches and GMP for neutrophils "
-    "and monocytes; Ductal for all endocrine cells and Ngn3 high EP for Alpha and Beta; the first unit of time. Of the "
-    "network, a sign is that of its shortest paths from the gene to SOX9, where these agree."
+    "`tl.perturb` at level 0 with its matched null. Starts: multipotent progenitors for branches and GMP for "
+    "neutrophils and monocytes; Ductal for all endocrine cells and Ngn3 high EP for Alpha and Beta; the first unit of "
+    "time. Of the network, a sign is that of its shortest paths from the gene to SOX9, where these agree."
 )
 
 if __name__ == "__main__":
