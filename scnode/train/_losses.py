@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SURROUNDINGS = 0.1
 _STEPS = 16
 # Coordinates of all members together beyond which a Jacobian costs more than the small steps of an explicit method.
-MOST_IMPLICIT = 256
+MOST_IMPLICIT = 128
 
 
 @dataclass(frozen=True)
