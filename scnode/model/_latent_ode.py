@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from scnode import ode
-from scnode._errors import ScnodeError
+from scnode._errors import ScnodeError, SolverError
 from scnode._validation import near
 from scnode.data import Controls
 from scnode.model._moving import Moving, since
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from scnode.nn import Diffusion, Encoder, Hold
     from scnode.nn._inputs import Input
+
+# Times the reach of the field, to which every state beyond it is pulled back.
+_RUNAWAY = 10.0
 
 
 class LatentODE(nn.Module):
@@ -198,6 +201,7 @@ class LatentODE(nn.Module):
         start = regimen.confine(start)
         if noise is not None:
             ys = moving.shake(start, elapsed, self._diffusion(), noise)
+            self._check_near(ys.unflatten(2, (n_samples, -1)))
         else:
             if n_samples * self.n_latent > MOST_IMPLICIT:
                 options = {"solver": "dopri5"} | options
@@ -225,12 +229,25 @@ class LatentODE(nn.Module):
         ------
         ScnodeError
             The model has no diffusion.
+        SolverError
+            Steps that are too long for the field.
         """
         field = self.under(control)
         options = {"jacobian": field.jacobian} | options
-        return ode.solve_sde(
+        ys = ode.solve_sde(
             field.mean, self._diffusion(), start, ts, n_samples=n_samples, generator=generator, **options
         ).ys
+        self._check_near(ys)
+        return ys
+
+    def _check_near(self, states: Tensor) -> None:
+        """Noisy steps have no error control, and run away where they are too long for the field."""
+        far = (states - self.field.center).norm(dim=-1).max() > _RUNAWAY * self.field.reach
+        if bool(far):
+            raise SolverError(
+                "Noisy steps are too long for this field, and the states run away. Pass solver='implicit_euler' where "
+                "there is such an argument, a shorter t=, or noise=False."
+            )
 
     def _diffusion(self) -> Diffusion:
         if self.diffusion is None:

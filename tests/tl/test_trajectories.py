@@ -1,9 +1,11 @@
+import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import scnode
-from scnode import ScnodeError, ode
+from scnode import ScnodeError, SolverError, ode
 
 
 def latent(adata, **options):
@@ -129,3 +131,30 @@ def test_noise_is_not_asked_of_a_model_without_it(fitted):
         scnode.tl.trajectories(fitted, noise=True)
     with pytest.raises(ScnodeError, match="Fit with noise=True"):
         scnode.get.model(fitted).sample(torch.zeros(1, 3), torch.tensor([0.0, 1.0]))
+
+
+@pytest.fixture(scope="module")
+def stiff():
+    """Two wells at -1 and 1 along x, and a fast way back to the axis: dx/dt = x - x^3, dy/dt = -300 y."""
+    states = np.random.default_rng(0).uniform((-1.6, -0.01), (1.6, 0.01), (500, 2))
+    x, y = states.T
+    adata = ad.AnnData(
+        np.zeros((500, 1), dtype=np.float32),
+        obs=pd.DataFrame(index=[f"c{i}" for i in range(500)]),
+        obsm={"X_plane": states, "v": np.stack([x - x**3, -300 * y], axis=1)},
+    )
+    with scnode.settings.override(verbosity=0):
+        scnode.tl.fit(adata, use_rep="X_plane", velocity_key="v", n_members=1, max_epochs=60, noise=True)
+    return adata
+
+
+def test_noisy_steps_follow_the_stiffness_of_the_field(stiff):
+    scnode.tl.trajectories(stiff, t=3.0, n_samples=2, noise=True)
+    paths = stiff.uns["scnode"]["trajectories"]["latent"]
+    assert np.abs(paths[..., 0]).max() < 3
+    assert np.abs(paths[:, :, 5:, 1]).max() < 1
+
+
+def test_noisy_steps_that_run_away_are_an_error(stiff):
+    with pytest.raises(SolverError, match="implicit_euler"):
+        scnode.tl.trajectories(stiff, t=20.0, noise=True, solver="euler_maruyama")
