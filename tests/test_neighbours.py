@@ -11,6 +11,8 @@ import torch
 import scnode
 from scnode.metrics import cosine
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cells():

@@ -85,6 +85,7 @@ def test_a_fit_that_was_through_is_read_back_without_a_step(whole, tmp_path):
     assert same(whole, fit(tmp_path, [CutOff(0)]))
 
 
+@pytest.mark.slow
 def test_an_early_stop_is_remembered(tmp_path):
     """The stage that stopped early does not train on when the next one was cut off."""
     options = {"max_epochs": 60, "lr": 0.2}
