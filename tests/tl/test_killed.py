@@ -44,8 +44,8 @@ def test_another_process_gives_the_same_bits(line, source, tmp_path):
 
 def result(adata, folder=None):
     """All numbers that a fit writes."""
-    scnode.settings.verbosity = 0
-    scnode.tl.fit(adata, resume=folder, **FIT)
+    with scnode.settings.override(verbosity=0):
+        scnode.tl.fit(adata, resume=folder, **FIT)
     run = adata.uns["scnode"]
     history = run["history"][["epoch", "train_loss", "validation_loss"]].to_numpy()
     cells = {k: np.asarray(adata.obs[k]) for k in adata.obs if k.startswith("scnode")}
