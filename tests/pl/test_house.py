@@ -33,6 +33,7 @@ def whole(drawn):
     scnode.tl.ftle(adata)
     scnode.tl.perturb(adata, {"g0": 0.5}, name="low", n_null=0)
     scnode.tl.screen(adata, groupby="stage", groups=["early", "late"], n_verified=2)
+    scnode.tl.attribution(adata, groupby="stage", groups=["early", "late"], n_steps=4)
     methods = ("scnode", "no_motion", "ot_interpolation", "noise_floor")
     rows = [{"method": m, "holdout": 1.0, "w1": 1.0, "w2": 1.0, "energy": 1.0} for m in methods]
     adata.uns["scnode"] = {**adata.uns["scnode"], "evaluation": {"time_key": "day", "table": pd.DataFrame(rows)}}
