@@ -7,6 +7,7 @@ from ._clock import velocity_clock
 from ._contradiction import contradictions
 from ._controls import Controls
 from ._encode import encode
+from ._evenly import evenly
 from ._evidence import find_evidence
 from ._expression import Expression, read_expression
 from ._growth import relative_mass
@@ -44,6 +45,7 @@ __all__ = [
     "derivative_along",
     "draw_paths",
     "encode",
+    "evenly",
     "find_evidence",
     "find_winding",
     "kinetic_genes",

@@ -10,7 +10,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
-from scnode.data import Support
+from scnode.data import Support, evenly
 from scnode.model import stored_model
 from scnode.pl._cells import draw_cells, embedding, finish, new_axes
 from scnode.pl._colors import SAFE, category_colors
@@ -196,8 +196,7 @@ def _draw_field(latent: np.ndarray, change: np.ndarray, position: np.ndarray, ax
 
 def few_paths(record: dict[str, Any], n_trajectories: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean over the members of both arms, (start, step, latent), of evenly taken starts."""
-    n = len(record["path_start"])
-    few = np.unique(np.linspace(0, n - 1, min(n_trajectories, n)).round().astype(int))
+    few = evenly(len(record["path_start"]), n_trajectories)
     control, perturbed = (np.asarray(record[f"path_{arm}"], dtype=float) for arm in ("control", "perturbed"))
     return control[few].mean(1), perturbed[few].mean(1)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
-from scnode.data import Support
+from scnode.data import Support, evenly
 from scnode.pl._cells import draw_cells, embedding, finish, new_axes
 from scnode.pl._place import place
 
@@ -122,7 +122,7 @@ def placed_paths(
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)
     states = np.asarray(stored["latent"], dtype=float)
     states = states.reshape(-1, *states.shape[2:])
-    chosen = np.unique(np.linspace(0, len(states) - 1, min(n_trajectories, len(states))).round().astype(int))
+    chosen = evenly(len(states), n_trajectories)
     states = states[chosen]
     doubt = np.asarray(stored["ood"]).reshape(-1, states.shape[1])[chosen] if "ood" in stored else 0.0
     placed, near = place(Support(latent), position, states)

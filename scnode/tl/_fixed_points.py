@@ -10,7 +10,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._write import written
-from scnode.data import Support
+from scnode.data import Support, evenly
 from scnode.model import stored_model, stored_result
 from scnode.tl._control import chosen_control
 from scnode.tl._outcomes import labels_of
@@ -95,9 +95,9 @@ def fixed_points(
     if not t > 0 or n_starts < 1:
         raise ScnodeError(f"t={t} must be positive and n_starts={n_starts} at least 1. Leave them out.")
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)
-    rows = np.linspace(0, len(latent) - 1, min(len(latent), n_starts)).round().astype(int)
+    rows = evenly(len(latent), n_starts)
     field = _field(adata, model, control)
-    record = _search(field, latent, np.unique(rows), float(t), groups)
+    record = _search(field, latent, rows, float(t), groups)
     with written(adata, copy=copy) as result:
         result.uns[keys.uns] = {**result.uns[keys.uns], "fixed_points": record}
     return result if copy else None

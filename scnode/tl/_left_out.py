@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scnode.data import evenly
 from scnode.model import LatentODE
 from scnode.tl._calibration import Example
 from scnode.tl._committor import signal_axes
@@ -57,7 +58,7 @@ class Population:
             return even
         gaps = np.unique((times[:, None] - times).round(3))
         gaps = gaps[gaps > 0]
-        few = gaps[np.unique(np.linspace(0, len(gaps) - 1, _N_DAYS).round().astype(int))]
+        few = gaps[evenly(len(gaps), _N_DAYS)]
         grid = np.unique(np.concatenate([even[::2], few]).round(3))
         return grid[np.append(True, np.diff(grid) > 1e-3)]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scnode.data import evenly
 from scnode.tl._constraint import Reader, regimen
 from scnode.tl._outcomes import group_shares, log_change
 
@@ -30,8 +31,8 @@ def matched_genes(
     """
     import torch
 
-    names, places = np.asarray(reader.model.genes), np.linspace(0, len(latent) - 1, min(len(latent), _N_CELLS))
-    states = torch.as_tensor(latent[places.round().astype(int)], dtype=torch.float32)
+    names, places = np.asarray(reader.model.genes), evenly(len(latent), _N_CELLS)
+    states = torch.as_tensor(latent[places], dtype=torch.float32)
     with torch.no_grad():
         decoded = reader.model.decoder.decode(states).double()
     free = (decoded.var(0) > 1e-8 * decoded.var(0).max()).numpy() & ~np.isin(names, list(genes))
@@ -61,8 +62,7 @@ def null_effects(
 
     All is taken over the same few start cells, whose own ends in both arms are `ends`; nothing where no gene is left.
     """
-    n_starts = len(ends[0])
-    few = np.unique(np.linspace(0, n_starts - 1, min(n_starts, _N_STARTS)).round().astype(int))
+    few = evenly(len(ends[0]), _N_STARTS)
     draws = matched_genes(reader, latent, [course.gene for course in courses], n, rng) if n else []
     draws = _reachable(experiment, reader, courses, few, draws)
     if not draws:

@@ -13,6 +13,7 @@ from scnode._random import random_source
 from scnode._settings import logger
 from scnode._typing import RandomState
 from scnode._write import written
+from scnode.data import evenly
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock
 from scnode.tl._constraint import Reader, regimen
@@ -154,15 +155,15 @@ def perturb(
     # Every second step judges the end as well, at half the cost.
     seen = elapsed[::2], perturbed[:, :, ::2].astype(float)
     doubt = None if trust is None else trust.along(*seen)["ood"][..., -1]
-    ends = control[:, :, -1], perturbed[:, :, -1]
+    ends, names = (control[:, :, -1], perturbed[:, :, -1]), adata.obs_names[rows].to_numpy().astype(str)
     record: dict[str, Any] = {
         **_describe(courses, reader, horizon),
         "mode": mode,
         "t": horizon,
-        "start": adata.obs_names[rows].to_numpy().astype(str),
+        "start": names,
         "control": ends[0],
         "perturbed": ends[1],
-        **_paths(model, elapsed, control, perturbed, adata.obs_names[rows].to_numpy().astype(str)),
+        **_paths(model, elapsed, control, perturbed, names),
     }
     if doubt is not None:
         record["ood"] = doubt
@@ -224,7 +225,7 @@ def _paths(
     model: LatentODE, ts: np.ndarray, control: np.ndarray, perturbed: np.ndarray, names: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Both arms of a few starts, evenly taken, and mean expression along them."""
-    few = np.linspace(0, len(names) - 1, min(len(names), _N_KEPT)).round().astype(int)
+    few = evenly(len(names), _N_KEPT)
     kept = {"path_start": names[few], "path_control": control[few], "path_perturbed": perturbed[few]}
     return {"path_t": ts, **kept, **responses(model, control[few], perturbed[few])}
 

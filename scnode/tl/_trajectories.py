@@ -14,6 +14,7 @@ from scnode._settings import logger
 from scnode._typing import RandomState
 from scnode._validation import near
 from scnode._write import written
+from scnode.data import evenly
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._control import Level, chosen_control
@@ -132,7 +133,7 @@ def _noisy_solver(model: LatentODE, adata: AnnData, keys: Keys, step: float) -> 
     """Explicit where such steps are stable at the cells: a rate times the step below 1, half of what they bear."""
     import torch
 
-    few = np.linspace(0, adata.n_obs - 1, min(adata.n_obs, _N_ASKED)).round().astype(int)
+    few = evenly(adata.n_obs, _N_ASKED)
     states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[few], dtype=torch.float32)
     rates = torch.linalg.eigvals(model.field.jacobian(cell_clock(adata, model, keys)[few], states)).abs()
     return "srk2" if float(rates.max()) * step < 1 else "implicit_euler"

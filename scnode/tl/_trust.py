@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scnode.data import evenly
 from scnode.model import stored_result
 from scnode.tl._calibration import Calibration
 from scnode.tl._path_parts import Ground, path_parts
@@ -63,7 +64,7 @@ class Trust:
 
     def along(self, ts: Floats, paths: Floats) -> dict[str, NDArray[np.float32]]:
         """`ood` and, of an ensemble, `radius` at every step of paths (start, sample, step, latent)."""
-        few = np.unique(np.linspace(0, len(ts) - 1, min(len(ts), _MOST_STEPS)).round().astype(int))
+        few = evenly(len(ts), _MOST_STEPS)
         parts = path_parts(
             self.model.field, self.ground, ts[few], paths[..., few, :].reshape(-1, len(few), paths.shape[-1])
         )
