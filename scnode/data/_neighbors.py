@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scnode.data._evenly import evenly
+
 _NUMBERS = 1 << 26
-_MOST_EXACT = 100_000
+_MOST = 50_000
 _GRAPH = 30
 
 
@@ -40,9 +42,14 @@ class Neighbors:
 
     @classmethod
     def of(cls, latent: np.ndarray, *, k: int) -> Neighbors:
-        """The `k` nearest cells of each; k is bounded by the number of cells."""
+        """The `k` nearest cells of each; k is bounded by the number of cells.
+
+        Of more than 50,000 cells, up to 30 neighbours are nearly all of the nearest, and wider neighbourhoods, which
+        are there to average, are those among 50,000 evenly taken cells: their cost grows with the number of cells.
+        """
         k = min(k, len(latent))
-        distance, index = (_exact if len(latent) <= _MOST_EXACT else _approximate)(latent, k)
+        search = _approximate if len(latent) > _MOST and k <= _GRAPH else _among_some
+        distance, index = search(latent, k)
         # Equal points may come in any order: the cell itself must lead, and the twin that led takes its place.
         own = np.arange(len(latent))
         place = (index == own[:, None]).argmax(1)
@@ -60,10 +67,16 @@ class Neighbors:
         return np.concatenate([values[index].mean(1) for index in parts])
 
 
-def _exact(latent: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _among_some(latent: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.neighbors import NearestNeighbors
 
-    return NearestNeighbors(n_neighbors=k).fit(latent).kneighbors(latent)
+    some = evenly(len(latent), _MOST)
+    search = NearestNeighbors(n_neighbors=k).fit(latent[some])
+    index, distance = np.empty((len(latent), k), dtype=np.int32), np.empty((len(latent), k))
+    for rows in np.array_split(np.arange(len(latent)), 1 + len(latent) // _MOST):
+        distance[rows], found = search.kneighbors(latent[rows])
+        index[rows] = some[found]
+    return distance, index
 
 
 def _approximate(latent: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -71,9 +84,5 @@ def _approximate(latent: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     from pynndescent import NNDescent
 
     states = latent.astype(np.float32)
-    search = NNDescent(states, n_neighbors=min(k, _GRAPH), random_state=0)
-    if k <= _GRAPH:
-        index, distance = search.neighbor_graph
-    else:
-        index, distance = search.query(states, k=k)
-    return distance.astype(np.float64), index.astype(np.int64)
+    index, distance = NNDescent(states, n_neighbors=k, random_state=0).neighbor_graph
+    return distance.astype(np.float64), index

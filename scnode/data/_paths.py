@@ -9,6 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from scnode.data._neighbors import Neighbors
 
+_CHUNK = 1 << 14
+
 
 def draw_paths(
     latent: np.ndarray, velocity: np.ndarray, neighbors: Neighbors, *, n_steps: int, rng: np.random.Generator
@@ -28,20 +30,27 @@ def draw_paths(
     index, times = np.empty((n, n_steps + 1), dtype=np.int64), np.zeros((n, n_steps + 1))
     index[:, 0] = np.arange(n)
     for step in range(n_steps):
-        here = index[:, step]
-        ahead = neighbors.index[here]
-        move = latent[ahead] - latent[here][:, None]
-        v = velocity[here]
-        along = np.einsum("nkd,nd->nk", move, v)
-        speed = np.linalg.norm(v, axis=1, keepdims=True)
-        length = np.linalg.norm(move, axis=2) * speed
-        cos = np.divide(along, length, out=np.full_like(along, -1), where=length > 0)
-        weight = np.where(along > 0, np.exp(4 * cos), 0.0)
-        weight[:, 0] = np.where(weight[:, 1:].sum(1) > 0, 0.0, 1.0)
-        cumulative = weight.cumsum(1) / weight.sum(1, keepdims=True)
-        pick = (cumulative < rng.random((n, 1))).sum(1).clip(max=ahead.shape[1] - 1)
-        rows = np.arange(n)
-        index[:, step + 1] = ahead[rows, pick]
-        elapsed = along[rows, pick] / np.maximum(speed[:, 0] ** 2, np.finfo(float).tiny)
-        times[:, step + 1] = times[:, step] + np.maximum(elapsed, 0.0)
+        chance = rng.random((n, 1))
+        for rows in np.array_split(np.arange(n), 1 + n // _CHUNK):
+            here = index[rows, step]
+            index[rows, step + 1], elapsed = _step(latent, velocity[here], here, neighbors.index[here], chance[rows])
+            times[rows, step + 1] = times[rows, step] + elapsed
     return index, times
+
+
+def _step(
+    latent: np.ndarray, v: np.ndarray, here: np.ndarray, ahead: np.ndarray, chance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where walkers come to from `here` and after how long, each by its `chance` in [0, 1)."""
+    move = latent[ahead] - latent[here][:, None]
+    along = np.einsum("nkd,nd->nk", move, v)
+    speed = np.linalg.norm(v, axis=1, keepdims=True)
+    length = np.linalg.norm(move, axis=2) * speed
+    cos = np.divide(along, length, out=np.full_like(along, -1), where=length > 0)
+    weight = np.where(along > 0, np.exp(4 * cos), 0.0)
+    weight[:, 0] = np.where(weight[:, 1:].sum(1) > 0, 0.0, 1.0)
+    cumulative = weight.cumsum(1) / weight.sum(1, keepdims=True)
+    pick = (cumulative < chance).sum(1).clip(max=ahead.shape[1] - 1)
+    rows = np.arange(len(here))
+    elapsed = along[rows, pick] / np.maximum(speed[:, 0] ** 2, np.finfo(float).tiny)
+    return ahead[rows, pick], np.maximum(elapsed, 0.0)

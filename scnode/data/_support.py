@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scnode.data._evenly import evenly
+
 if TYPE_CHECKING:
     from sklearn.neighbors import NearestNeighbors
 
 _N_NEAREST = 15
 _USUAL = 0.99
+_MOST = 50_000
 
 
 class Support:
-    """The region of the latent space that cells cover.
+    """The region of the latent space that cells cover, shown by at most 50,000 of them, evenly taken.
 
     Parameters
     ----------
@@ -26,7 +29,8 @@ class Support:
         from sklearn.neighbors import NearestNeighbors
 
         k = max(1, min(_N_NEAREST, len(latent) - 1))
-        self._search: NearestNeighbors = NearestNeighbors(n_neighbors=k).fit(latent)
+        self._rows = evenly(len(latent), _MOST)
+        self._search: NearestNeighbors = NearestNeighbors(n_neighbors=k).fit(latent[self._rows])
         # A cell on its own keeps no distance from others.
         own = self._search.kneighbors()[0].mean(1) if len(latent) > 1 else np.zeros(1)
         self.usual = float(np.quantile(own, _USUAL)) + np.finfo(float).tiny
@@ -35,7 +39,7 @@ class Support:
         """Distances and row numbers of the nearest cells of states (..., latent), both (..., 15)."""
         distance, index = self._search.kneighbors(states.reshape(-1, states.shape[-1]))
         shape = (*states.shape[:-1], -1)
-        return distance.reshape(shape), index.reshape(shape)
+        return distance.reshape(shape), self._rows[index].reshape(shape)
 
     def excess(self, distance: np.ndarray) -> np.ndarray:
         """How much farther than 99 % of the cells from theirs, relative to that distance; 0 among the cells."""

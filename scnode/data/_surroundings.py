@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from scnode.data._neighbors import Neighbors
 from scnode.data._support import Support
 
 _REACH = 3.0
@@ -40,8 +41,9 @@ def surroundings(
     away /= np.linalg.norm(away, axis=1, keepdims=True)
     states = latent + away * support.usual * rng.uniform(0.0, _REACH, (len(latent), 1))
     distance, index = support.nearest(states)
-    back = latent[index].mean(1) - states
+    near = Neighbors(index, distance)
+    back = near.mean(latent) - states
     back /= np.linalg.norm(back, axis=1, keepdims=True) + np.finfo(float).tiny
     pull = 2 * np.sqrt((speed**2).mean()) * np.minimum(support.excess(distance), 1.0)
-    mean = velocity if in_time else velocity[index].mean(1)
+    mean = velocity if in_time else near.mean(velocity)
     return states, mean + pull[:, None] * back

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scnode.data import Neighbors, draw_paths, surroundings, velocity_clock
+from scnode.data import Neighbors, _neighbors, draw_paths, evenly, surroundings, velocity_clock
 from scnode.data._pseudotime import pseudotime_tangents
 from scnode.data._velocity import tangent_velocity
 
@@ -52,3 +52,26 @@ def test_neighbourhoods_of_twins_alone_make_nothing_infinite(still):
         velocity_clock(points, velocity, near),
     ]
     assert all(np.isfinite(answer).all() for answer in answers)
+
+
+def test_of_many_cells_wide_neighbourhoods_are_the_nearest_of_some(monkeypatch):
+    monkeypatch.setattr(_neighbors, "_MOST", 200)
+    points = np.random.default_rng(0).normal(size=(1000, 3))
+    near = Neighbors.of(points, k=40)
+    some = evenly(1000, 200)
+    np.testing.assert_array_equal(near.index[:, 0], np.arange(1000))
+    assert set(near.index[:, 1:].ravel()) <= set(some)
+    np.testing.assert_allclose(near.distance, np.linalg.norm(points[near.index] - points[:, None], axis=2), atol=1e-7)
+    others = np.setdiff1d(np.arange(1000), some)
+    every = np.sort(np.linalg.norm(points[others][:, None] - points[some], axis=2), axis=1)
+    # The cell itself stands where the nearest of the others would.
+    np.testing.assert_allclose(near.distance[others, 1:], every[:, 1:40], atol=1e-7)
+
+
+def test_of_many_cells_few_neighbours_are_nearly_all_of_the_nearest(monkeypatch):
+    points = np.random.default_rng(0).normal(size=(1000, 3))
+    exact = Neighbors.of(points, k=15)
+    monkeypatch.setattr(_neighbors, "_MOST", 200)
+    near = Neighbors.of(points, k=15)
+    np.testing.assert_array_equal(near.index[:, 0], np.arange(1000))
+    assert np.mean([len(np.intersect1d(a, b)) for a, b in zip(near.index, exact.index, strict=True)]) > 14

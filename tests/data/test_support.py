@@ -1,6 +1,6 @@
 import numpy as np
 
-from scnode.data import Support
+from scnode.data import Support, _support, evenly
 
 
 def test_states_among_the_cells_and_off_them():
@@ -20,3 +20,13 @@ def test_states_among_the_cells_and_off_them():
 
 def test_twins_have_a_support():
     assert Support(np.zeros((20, 3))).misses(np.array([[0.0, 0, 0], [1, 0, 0]])).tolist() == [False, True]
+
+
+def test_many_cells_are_stood_for_by_some(monkeypatch):
+    monkeypatch.setattr(_support, "_MOST", 500)
+    cells = np.random.default_rng(0).uniform(-1, 1, (2000, 2))
+    support, few = Support(cells), evenly(2000, 500)
+    distance, index = support.nearest(np.array([[0.0, 0.0], [3.0, 0.0]]))
+    assert set(index.ravel()) <= set(few)
+    np.testing.assert_allclose(distance[0], np.sort(np.linalg.norm(cells[few], axis=1))[:15])
+    assert support.misses(np.array([[0.0, 0.0], [3.0, 0.0]])).tolist() == [False, True]
