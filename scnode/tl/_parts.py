@@ -59,6 +59,8 @@ def _by_workers(client: Client, ask: Callable[..., Result], model: LatentODE, co
             f"client={client!r} is no dask client that waits for its answers. Pass client=dask.distributed.Client(), "
             "or leave client= out."
         )
+    # A part is a view, and a view takes all cells along.
+    columns = [[None if part is None else part.clone() for part in column] for column in columns]
     try:
         there = client.scatter(model, broadcast=True, hash=False)
         # Neither told apart by its contents, which would be hashed: the same question is not asked twice.

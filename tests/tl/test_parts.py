@@ -1,4 +1,5 @@
 import os
+import pickle
 import time
 from functools import partial
 
@@ -52,6 +53,47 @@ def test_the_size_of_the_parts_does_not_matter(fitted, tool, monkeypatch):
 def test_what_is_no_client_is_refused(fitted, tool, client):
     with pytest.raises(ScnodeError, match=r"no dask client .* Pass client=dask.distributed.Client\(\)"):
         getattr(scnode.tl, tool)(fitted, **TOOLS[tool], client=client)
+
+
+class Wire:
+    """A client of no workers, which sends everything through pickle and notes its size."""
+
+    asynchronous = False
+
+    def __init__(self):
+        self.sizes = []
+
+    def scatter(self, model, **options):
+        assert options == {"broadcast": True, "hash": False}
+        return self.send(model)
+
+    def map(self, ask, *columns, pure):
+        assert not pure
+        self.sizes.clear()
+        return [ask(*self.send(part)) for part in zip(*columns, strict=True)]
+
+    def gather(self, futures):
+        return futures
+
+    def send(self, what):
+        sent = pickle.dumps(what)
+        self.sizes.append(len(sent))
+        return pickle.loads(sent)
+
+
+def test_a_part_takes_its_own_cells_along_and_no_others():
+    wire, states = Wire(), torch.arange(20_000.0).reshape(-1, 2)
+    told = each_part(echo, "model", (states, None), size=1000, client=wire, name="Echo")
+    torch.testing.assert_close(torch.cat([part for _, part, _ in told]), states)
+    assert max(wire.sizes) < 10_000 < 4 * states.numel()
+
+
+@each_tool
+def test_what_goes_over_a_wire_gives_the_same_numbers(fitted, tool):
+    here = getattr(scnode.tl, tool)(fitted, **TOOLS[tool], copy=True)
+    there = getattr(scnode.tl, tool)(fitted, **TOOLS[tool], client=Wire(), copy=True)
+    for key in WRITTEN[tool]:
+        np.testing.assert_array_equal(there.obs[key], here.obs[key])
 
 
 @pytest.fixture(scope="module")
