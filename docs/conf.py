@@ -60,6 +60,7 @@ html_theme_options = {
 # Names of other projects link to their pages where these can be reached; a build without a network has no such links.
 _NEIGHBOURS = {
     "anndata": "https://anndata.readthedocs.io/en/stable/",
+    "distributed": "https://distributed.dask.org/en/stable/",
     "lightning": "https://lightning.ai/docs/pytorch/stable/",
     "matplotlib": "https://matplotlib.org/stable/",
     "numpy": "https://numpy.org/doc/stable/",
@@ -74,6 +75,7 @@ _IN_FULL = {
     "AnnData": "anndata.AnnData",
     "ArrayLike": "numpy.typing.ArrayLike",
     "Axes": "matplotlib.axes.Axes",
+    "Client": "distributed.Client",
     "Colormap": "matplotlib.colors.Colormap",
     "FuncAnimation": "matplotlib.animation.FuncAnimation",
     "Figure": "matplotlib.figure.Figure",

@@ -4,6 +4,7 @@ from ._abundance import Abundance, read_abundance
 from ._arms import Arms
 from ._batches import Batches, read_batches
 from ._clock import velocity_clock
+from ._clock_map import ClockMap, check_rescaling, rescale
 from ._contradiction import contradictions
 from ._controls import Controls
 from ._encode import encode
@@ -30,6 +31,7 @@ __all__ = [
     "Abundance",
     "Arms",
     "Batches",
+    "ClockMap",
     "Controls",
     "Evidence",
     "Expression",
@@ -40,6 +42,7 @@ __all__ = [
     "Support",
     "Target",
     "Winding",
+    "check_rescaling",
     "compute_velocity",
     "contradictions",
     "derivative_along",
@@ -59,6 +62,7 @@ __all__ = [
     "read_snapshots",
     "read_times",
     "relative_mass",
+    "rescale",
     "surroundings",
     "variable_genes",
     "velocity_clock",

@@ -9,6 +9,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._settings import logger
+from scnode._validation import numeric_obs
 from scnode.metrics import cosine
 from scnode.tl._control import own_control
 from scnode.tl._map import place
@@ -47,7 +48,7 @@ def annotate(
 
     seen = np.ones(adata.n_obs, dtype=bool) if snapshots is None else snapshots.seen
     states = torch.as_tensor(_all_states(adata, model, space, seen, layer=params.get("layer")), dtype=torch.float32)
-    clock = gathered.clock if snapshots is None else snapshots.clock
+    clock = _clock(adata, gathered, snapshots, params)
     t = torch.as_tensor(clock, dtype=torch.float32)[:, None]
     with torch.no_grad():
         velocity, sd = model.velocity(states, t=t, control=own_control(adata, model))
@@ -82,7 +83,7 @@ def annotate(
         "share": gathered.target.share,
         "agreement": agreement,
         "notes": [*gathered.notes, *fitted.notes],
-        "clock": gathered.clock_report,
+        **_clock_report(gathered),
         **({} if snapshots is None else {"time_unit": _time_unit(snapshots)}),
         **({} if growth is None else {"growth": growth}),
         **({} if noise is None else {"noise": noise}),
@@ -101,6 +102,24 @@ def annotate(
         "model": model.to_arrays(),
         "version": __version__,
     }
+
+
+def _clock(adata: AnnData, gathered: Gathered, snapshots: Snapshots | None, params: Mapping[str, Any]) -> np.ndarray:
+    """Time of every cell, held out or not."""
+    if gathered.clock_map is not None:
+        return gathered.clock_map(numeric_obs(adata, params["pseudotime_key"], argument="pseudotime_key"))
+    return gathered.clock if snapshots is None else snapshots.clock
+
+
+def _clock_report(gathered: Gathered) -> dict[str, Any]:
+    """What the clock is, and where it was learned the map to it from the pseudotime."""
+    import pandas as pd
+
+    found = gathered.clock_map
+    if found is None:
+        return {"clock": gathered.clock_report}
+    table = pd.DataFrame({"pseudotime": found.pseudotime, "clock": found.clock})
+    return {"clock": {**gathered.clock_report, "scaled_by": found.source}, "clock_map": table}
 
 
 def _growth(gathered: Gathered, snapshots: Snapshots, params: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ def fit(
     adata: AnnData,
     *,
     pseudotime_key: str | None = None,
+    rescale_clock: bool = False,
     velocity_key: str | None = None,
     time_key: str | None = None,
     lineage_key: str | None = None,
@@ -79,6 +80,10 @@ def fit(
         Cells by genes; raw counts or log-normalised values, dense, sparse, view or backed. `X` is never changed.
     pseudotime_key
         `obs` column with a pseudotime.
+    rescale_clock
+        Whether to learn how fast this pseudotime runs: an increasing map takes it to a clock on which the middle cell
+        of each snapshot has its time of `time_key`, or, without such, that runs as the velocity of `velocity_key` does.
+        Needs one of the two; not with a `time_dependent` field of collection times.
     velocity_key
         Layer with a gene velocity, or `obsm` entry with a velocity in the latent space.
     time_key
@@ -168,7 +173,8 @@ def fit(
     AnnData or None
         Writes ``obsm["X_scnode"]`` (cell, latent), ``obsm["velocity_scnode"]`` (cell, latent; per unit of the clock),
         ``obsm["scnode_evidence"]`` the velocity that it was fitted to (NaN where no source speaks of a cell),
-        ``obs["scnode_time"]`` the clock (0 to 1 over the cells or times that the fit has seen; where velocities alone
+        ``obs["scnode_time"]`` the clock (0 to 1 over the cells or times that the fit has seen, with `rescale_clock` and
+        `time_key` also beyond for cells ahead of the last or behind the first of these; where velocities alone
         set it and go round, the phase on their cycle, in [0, 1) from where cells are sparsest in phase, and its unit
         is one period),
         ``obs["scnode_velocity_sd"]`` the ensemble's root mean square deviation,
@@ -183,8 +189,9 @@ def fit(
         source in the mix, the `agreement` of each pair of sources (``"time|velocity"``) and of each with the fit
         (``"time|fit"``) by cell, `notes` on sources and genes that contradict the rest, the `summary` that
         is logged last, the `clock` (its `kind`, ``"path"`` or ``"cycle"``, and from velocities alone the shares of
-        their flow that a `potential` and one `winding` beyond it explain, and the share of cells `turning` along), with
-        `time_key` the `time_unit` (`key`, `unit`, `origin` and `span` of the clock, times `kept`), with
+        their flow that a `potential` and one `winding` beyond it explain, and the share of cells `turning` along; with
+        `rescale_clock` the source that it is `scaled_by`, and beside it the `clock_map`, a table of `pseudotime` and
+        `clock`), with `time_key` the `time_unit` (`key`, `unit`, `origin` and `span` of the clock, times `kept`), with
         `growth_key` or `unbalanced` the `growth` (its `source`, its standard `deviation` over the cells, and `numbers`,
         the rate at which the number of cells changes from each time to the next, which is growth where equal shares
         were collected), with `control_key` the `control` (`names` of the inputs, `reference` levels, and whether the
@@ -217,7 +224,7 @@ def fit(
     params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "resume", "rng", "trainer_kwargs"}}
     params["control_key"] = key_list(control_key)
     from scnode._write import written
-    from scnode.data import Controls
+    from scnode.data import Controls, check_rescaling
     from scnode.tl._annotate import annotate
     from scnode.tl._field import check_field, new_model, train_field
     from scnode.tl._gather import gather
@@ -230,7 +237,7 @@ def fit(
     params["field"] = field if isinstance(field, str) else field.name
     check_rna(field, genes, encoder, use_rep=use_rep, decoder=decoder, batch_key=batch_key)
     _check_noise(params["field"], noise=noise, time_dependent=time_dependent)
-    _check_answers(unbalanced=unbalanced, restore=restore)
+    _check_answers(unbalanced=unbalanced, restore=restore, rescale_clock=rescale_clock)
     if unbalanced and control_key is not None:
         raise ScnodeError(
             f"unbalanced=True with control_key={control_key!r}: growth is not learned by arm. Pass growth_key=, or "
@@ -238,6 +245,10 @@ def fit(
         )
     _check_positive(n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
     check_cells(adata)
+    if rescale_clock:
+        check_rescaling(
+            adata, pseudotime_key, velocity_key=velocity_key, time_key=time_key, time_dependent=time_dependent
+        )
     snapshots = _snapshots(adata, time_key, holdout, batch_key)
     controls = None if control_key is None else Controls.of(adata, control_key)
     source, folder = random_source(rng), _folder(resume, rng)
@@ -269,6 +280,7 @@ def fit(
         weights=weights,
         rng=source,
         pseudotime_key=pseudotime_key,
+        rescale_clock=rescale_clock,
         velocity_key=velocity_key,
         lineage_key=lineage_key,
         coupling_key=coupling_key,

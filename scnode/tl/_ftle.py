@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
-from scnode._settings import logger, settings
+from scnode._settings import logger
 from scnode._write import written
 from scnode.data import Neighbors
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock
 from scnode.tl._control import own_control
+from scnode.tl._parts import each_part
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from distributed import Client
     from torch import Tensor
 
     from scnode.model import LatentODE
@@ -36,6 +39,7 @@ def ftle(
     horizon: float | None = None,
     direction: Literal["forward", "backward"] = "forward",
     n_directions: int | None = None,
+    client: Client | None = None,
     key_added: str = DEFAULT,
     copy: bool = False,
 ) -> AnnData | None:
@@ -56,6 +60,8 @@ def ftle(
     n_directions
         Confine neighbours to that many principal directions of the 30 nearest cells, which span the data manifold;
         by default every direction of the latent space counts.
+    client
+        A :class:`dask.distributed.Client <distributed.Client>` whose workers take the cells, some hundreds at a time.
     key_added, copy
         As in :func:`scnode.tl.fit`.
 
@@ -69,8 +75,8 @@ def ftle(
     Raises
     ------
     ScnodeError
-        No fitted model, a horizon that is not positive, an unknown direction, or more directions than the latent
-        space or a cell's neighbourhood has.
+        No fitted model, a horizon that is not positive, an unknown direction, more directions than the latent
+        space or a cell's neighbourhood has, or a client whose workers give no answer.
     SolverError
         A trajectory that could not be integrated forward in time.
 
@@ -90,8 +96,10 @@ def ftle(
     if length > _FAR:
         logger.warning("horizon=%g is %g times the range of the clock: the flow leaves the cells.", length, length)
     horizon = length if direction == "forward" else -length
-    clock = cell_clock(adata, model, keys)[:, 0]
-    values = _exponents(model, latent, horizon, directions, clock=clock, control=own_control(adata, model))
+    cells = _cells(adata, model, keys, directions)
+    size = max(1, _NUMBERS // (model.n_latent + 1) ** 2)
+    parts = each_part(partial(_exponents, horizon=horizon), model, cells, size=size, client=client, name="FTLE")
+    values = np.concatenate(parts)
     lost = int(np.isnan(values).sum())
     if lost:
         logger.warning("%d cells have no exponent: their flow does not arrive. Pass a shorter horizon=.", lost)
@@ -113,37 +121,36 @@ def _directions(latent: np.ndarray, n: int) -> np.ndarray:
     return np.linalg.svd(around, full_matrices=False)[2][:, :n].transpose(0, 2, 1)
 
 
+def _cells(
+    adata: AnnData, model: LatentODE, keys: Keys, directions: np.ndarray | None
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """States, times, inputs and directions of all cells."""
+    import torch
+
+    states = torch.from_numpy(np.asarray(adata.obsm[keys.latent], dtype=np.float32))
+    frames = None if directions is None else torch.as_tensor(directions, dtype=torch.float32)
+    return states, cell_clock(adata, model, keys)[:, 0], own_control(adata, model), frames
+
+
 def _exponents(
     model: LatentODE,
-    latent: np.ndarray,
-    horizon: float,
-    directions: np.ndarray | None,
-    *,
+    states: Tensor,
     clock: Tensor,
     control: Tensor | None,
+    directions: Tensor | None,
+    *,
+    horizon: float,
 ) -> np.ndarray:
-    import torch
-    from tqdm.auto import tqdm
-
     from scnode import ode
 
-    states = torch.as_tensor(latent, dtype=torch.float32)
-    frames = None if directions is None else torch.as_tensor(directions, dtype=torch.float32)
-
-    def part(rows: slice) -> Tensor:
-        field = model.under(None if control is None else control[rows])
-        return ode.ftle(
-            field.mean,
-            states[rows],
-            horizon,
-            t=clock[rows],
-            atol=_ATOL,
-            jacobian=field.jacobian,
-            directions=None if frames is None else frames[rows],
-            on_failure="raise" if horizon > 0 else "return",
-        )
-
-    chunk = max(1, _NUMBERS // (model.n_latent + 1) ** 2)
-    starts = range(0, len(states), chunk)
-    bar = tqdm(starts, desc="FTLE", disable=not settings.progress or len(starts) == 1)
-    return torch.cat([part(slice(a, a + chunk)) for a in bar]).numpy()
+    field = model.under(control)
+    return ode.ftle(
+        field.mean,
+        states,
+        horizon,
+        t=clock,
+        atol=_ATOL,
+        jacobian=field.jacobian,
+        directions=directions,
+        on_failure="raise" if horizon > 0 else "return",
+    ).numpy()

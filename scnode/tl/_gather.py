@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scnode._settings import logger
-from scnode.data import contradictions, find_evidence, find_winding, mix, velocity_clock, wrap
+from scnode._validation import numeric_obs
+from scnode.data import contradictions, find_evidence, find_winding, mix, rescale, velocity_clock, wrap
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from scnode.data import Controls, Evidence, Snapshots, Target, Winding
+    from scnode.data import ClockMap, Controls, Evidence, Snapshots, Target, Winding
     from scnode.tl._space import FitSpace
 
 
@@ -34,6 +35,8 @@ class Gathered:
         Its `kind`, ``"path"`` or ``"cycle"``, and where velocities alone set it the shares that say so.
     notes
         Sentences on sources and genes that contradict the rest.
+    clock_map
+        From the pseudotime to the clock, where that was learned.
     """
 
     sources: list[Evidence]
@@ -41,6 +44,7 @@ class Gathered:
     clock: np.ndarray
     clock_report: dict[str, Any]
     notes: list[str]
+    clock_map: ClockMap | None = None
 
     @property
     def growth(self) -> np.ndarray | None:
@@ -56,10 +60,15 @@ def gather(
     weights: Mapping[str, float] | None,
     rng: np.random.Generator,
     controls: Controls | None = None,
+    rescale_clock: bool = False,
     **keys: Any,
 ) -> Gathered:
     """Find the evidence, mix it, and bring it to the clock: days where they are known, else the first source's."""
     sources = find_evidence(adata, space.evidence, snapshots=snapshots, rng=rng, **keys)
+    clock_map = None
+    if rescale_clock:
+        time = numeric_obs(adata, keys["pseudotime_key"], argument="pseudotime_key")
+        sources, clock_map = rescale(sources, time, space.evidence, snapshots)
     target = mix(sources, weights=weights)
     clock = next((s.clock for s in sources if s.clock is not None), None)
     report: dict[str, Any] = {"kind": "path"}
@@ -74,7 +83,7 @@ def gather(
         notes += space.evidence.all_arms.notes(snapshots, controls)
     for note in notes:
         logger.warning("%s", note)
-    return Gathered(sources, target, clock, report, notes)
+    return Gathered(sources, target, clock, report, notes, clock_map)
 
 
 def _clock_of_velocity(space: FitSpace, velocity: np.ndarray) -> tuple[np.ndarray, float, dict[str, Any]]:

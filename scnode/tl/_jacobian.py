@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,15 +14,17 @@ from scnode._write import written
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock
 from scnode.tl._control import own_control
+from scnode.tl._parts import each_part
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from distributed import Client
     from torch import Tensor
 
     from scnode.model import LatentODE
     from scnode.nn import Encoder
 
-_CHUNK = 1 << 22
+_NUMBERS = 1 << 22
 
 
 def jacobian(
@@ -29,6 +32,7 @@ def jacobian(
     *,
     regulators: Sequence[str] | None = None,
     effectors: Sequence[str] | None = None,
+    client: Client | None = None,
     key_added: str = DEFAULT,
     copy: bool = False,
 ) -> AnnData | None:
@@ -47,6 +51,8 @@ def jacobian(
         Annotated by :func:`scnode.tl.fit`.
     regulators, effectors
         Genes :math:`r` and :math:`e`; name both for the gene level, or neither.
+    client
+        A :class:`dask.distributed.Client <distributed.Client>` whose workers take the cells, some thousands at a time.
     key_added, copy
         As in :func:`scnode.tl.fit`.
 
@@ -61,12 +67,13 @@ def jacobian(
     Raises
     ------
     ScnodeError
-        No fitted model, genes without a decoder, only one side named, or a gene that the model does not have.
+        No fitted model, genes without a decoder, only one side named, a gene that the model does not have,
+        or a client whose workers give no answer.
     """
     keys = Keys(key_added)
     model = stored_model(adata, key_added)
     columns = _columns(model, effectors, regulators)
-    parts = [_measures(model, *chunk, *columns) for chunk in cell_jacobians(adata, model, keys)]
+    parts = of_jacobians(partial(_measures, columns=columns), adata, model, keys, client=client)
     divergence, norm, eigenvalues, genes = (np.concatenate(p) for p in zip(*parts, strict=True))
     with written(adata, copy=copy) as result:
         result.obs[keys.divergence] = divergence
@@ -78,16 +85,35 @@ def jacobian(
     return result if copy else None
 
 
-def cell_jacobians(adata: AnnData, model: LatentODE, keys: Keys) -> Iterator[tuple[Tensor, Tensor]]:
-    """States (cell, latent) and Jacobians there, each under its own input and at its clock, in chunks of cells."""
+def of_jacobians(
+    measure: Callable[[LatentODE, Tensor, Tensor], Any],
+    adata: AnnData,
+    model: LatentODE,
+    keys: Keys,
+    *,
+    client: Client | None,
+) -> list[Any]:
+    """What `measure` says of states (cell, latent) and the Jacobians there, some cells at a time."""
     import torch
 
-    latent = np.asarray(adata.obsm[keys.latent], dtype=np.float32)
-    clock, own = cell_clock(adata, model, keys), own_control(adata, model)
-    for rows in np.array_split(np.arange(len(latent)), 1 + latent.size * model.n_latent // _CHUNK):
-        states, field = torch.from_numpy(latent[rows]), model.under(None if own is None else own[rows])
-        with torch.no_grad():
-            yield states, field.jacobian(clock[rows], states)
+    latent = torch.from_numpy(np.asarray(adata.obsm[keys.latent], dtype=np.float32))
+    cells = latent, cell_clock(adata, model, keys), own_control(adata, model)
+    size = max(1, _NUMBERS // model.n_latent**2)
+    return each_part(partial(_measured, measure), model, cells, size=size, client=client, name="Jacobian")
+
+
+def _measured(
+    measure: Callable[[LatentODE, Tensor, Tensor], Any],
+    model: LatentODE,
+    states: Tensor,
+    clock: Tensor,
+    control: Tensor | None,
+) -> Any:
+    """Of some cells, each under its own input and at its clock."""
+    import torch
+
+    with torch.no_grad():
+        return measure(model, states, model.under(control).jacobian(clock, states))
 
 
 def _columns(
@@ -102,13 +128,14 @@ def _columns(
 
 
 def _measures(
-    model: LatentODE, states: Tensor, matrices: Tensor, effectors: list[int], regulators: list[int]
+    model: LatentODE, states: Tensor, matrices: Tensor, columns: tuple[list[int], list[int]]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     import torch
 
     from scnode import ode
     from scnode.nn import Moments, RNAField
 
+    effectors, regulators = columns
     values = np.linalg.eigvals(matrices.numpy())
     # Ties in the real part are broken by the imaginary one, so that conjugate pairs keep one order.
     order = np.lexsort((-values.imag, -values.real), axis=1)

@@ -12,11 +12,12 @@ from scnode._write import written
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
 from scnode.tl._control import own_control
-from scnode.tl._jacobian import cell_jacobians
+from scnode.tl._jacobian import of_jacobians
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+    from distributed import Client
     from torch import Tensor
 
     from scnode.model import LatentODE
@@ -26,7 +27,14 @@ _PILOTS = 256
 _GENES = 20
 
 
-def stiffness(adata: AnnData, *, t: float = 1.0, key_added: str = DEFAULT, copy: bool = False) -> AnnData | None:
+def stiffness(
+    adata: AnnData,
+    *,
+    t: float = 1.0,
+    client: Client | None = None,
+    key_added: str = DEFAULT,
+    copy: bool = False,
+) -> AnnData | None:
     r"""Measure how far the time scales of the field lie apart.
 
     At every cell the eigenvalues :math:`\lambda` of the Jacobian give time scales :math:`1/|\mathrm{Re}\,\lambda|`; the
@@ -40,6 +48,8 @@ def stiffness(adata: AnnData, *, t: float = 1.0, key_added: str = DEFAULT, copy:
         Annotated by :func:`scnode.tl.fit`.
     t
         Length of the pilot trajectories in units of the clock.
+    client
+        A :class:`dask.distributed.Client <distributed.Client>` whose workers take the cells, some thousands at a time.
     key_added, copy
         As in :func:`scnode.tl.fit`.
 
@@ -57,7 +67,7 @@ def stiffness(adata: AnnData, *, t: float = 1.0, key_added: str = DEFAULT, copy:
     Raises
     ------
     ScnodeError
-        No fitted model, or a length that is not positive.
+        No fitted model, a length that is not positive, or a client whose workers give no answer.
     SolverError
         A Jacobian that is not finite.
 
@@ -70,7 +80,7 @@ def stiffness(adata: AnnData, *, t: float = 1.0, key_added: str = DEFAULT, copy:
     if not (np.isfinite(t) and t > 0):
         raise ScnodeError(f"t={t} must be positive. Leave it out for the full range of the clock.")
     record = _pilots(adata, model, keys, float(t))
-    parts = [_time_scales(matrices) for _, matrices in cell_jacobians(adata, model, keys)]
+    parts = of_jacobians(_time_scales, adata, model, keys, client=client)
     fastest, slowest, fast, slow = (np.concatenate(p) for p in zip(*parts, strict=True))
     if model.encoder is not None:
         record["modes"] = _modes(model, np.asarray(adata.obsm[keys.latent]), fast, slow)
@@ -105,8 +115,9 @@ def _pilots(adata: AnnData, model: LatentODE, keys: Keys, t: float) -> dict[str,
     return record | {"stiff": stiff, "solver": solver, "t": t}
 
 
-def _time_scales(jacobians: Tensor) -> tuple[np.ndarray, ...]:
+def _time_scales(model: LatentODE, states: Tensor, jacobians: Tensor) -> tuple[np.ndarray, ...]:
     """Fastest and slowest time scale of each cell, and the directions of both modes (cell, latent)."""
+    del model, states
     values, vectors = np.linalg.eig(jacobians.double().numpy())
     rates = np.maximum(np.abs(values.real), np.finfo(np.float32).eps * np.abs(values).max(1, keepdims=True))
     rates = np.maximum(rates, np.finfo(np.float32).tiny)
