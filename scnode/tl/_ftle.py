@@ -36,13 +36,16 @@ def ftle(
     horizon: float | None = None,
     direction: Literal["forward", "backward"] = "forward",
     n_directions: int | None = None,
+    across: bool = False,
     key_added: str = DEFAULT,
     copy: bool = False,
 ) -> AnnData | None:
     r"""Finite-time Lyapunov exponent :math:`\Lambda = \frac1T\ln\sigma_{\max}(\partial\phi^T/\partial z)` of each cell.
 
     It is the rate at which the nearest states part along the flow :math:`\phi` for a time :math:`T`. Forward in time,
-    ridges of it divide the fates: on both sides cells look alike and end apart. Backward in time, ridges attract.
+    ridges of it divide the fates: on both sides cells look alike and end apart. Backward in time, ridges attract. Cells
+    part too where the flow speeds up, of which some run ahead of others on one way to one fate; `across` leaves this
+    out.
 
     Parameters
     ----------
@@ -56,6 +59,9 @@ def ftle(
     n_directions
         Confine neighbours to that many principal directions of the 30 nearest cells, which span the data manifold;
         by default every direction of the latent space counts.
+    across
+        Whether to count only how far neighbours part across the flow, :math:`\sigma_{\max}((I - \hat f \hat f^\top)\,
+        \partial\phi^T/\partial z)` with :math:`\hat f` the direction of the field at the end.
     key_added, copy
         As in :func:`scnode.tl.fit`.
 
@@ -64,7 +70,7 @@ def ftle(
     AnnData or None
         Writes ``obs["scnode_ftle"]`` (1 per unit of the clock; positive where neighbours part, negative where they
         draw together; NaN where a flow backward in time does not arrive) and ``uns["scnode"]["ftle"]`` with
-        `horizon`, `direction`, `n_directions` (0 for all) and `n_lost`, how many cells have none.
+        `horizon`, `direction`, `n_directions` (0 for all), `across` and `n_lost`, how many cells have none.
 
     Raises
     ------
@@ -91,13 +97,20 @@ def ftle(
         logger.warning("horizon=%g is %g times the range of the clock: the flow leaves the cells.", length, length)
     horizon = length if direction == "forward" else -length
     clock = cell_clock(adata, model, keys)[:, 0]
-    values = _exponents(model, latent, horizon, directions, clock=clock, control=own_control(adata, model))
+    control = own_control(adata, model)
+    values = _exponents(model, latent, horizon, directions, clock=clock, control=control, across=across)
     lost = int(np.isnan(values).sum())
     if lost:
         logger.warning("%d cells have no exponent: their flow does not arrive. Pass a shorter horizon=.", lost)
     with written(adata, copy=copy) as result:
         result.obs[keys.ftle] = values
-        record = {"horizon": length, "direction": direction, "n_directions": n_directions or 0, "n_lost": lost}
+        record = {
+            "horizon": length,
+            "direction": direction,
+            "n_directions": n_directions or 0,
+            "across": across,
+            "n_lost": lost,
+        }
         result.uns[keys.uns] = {**result.uns[keys.uns], "ftle": record}
     return result if copy else None
 
@@ -121,6 +134,7 @@ def _exponents(
     *,
     clock: Tensor,
     control: Tensor | None,
+    across: bool,
 ) -> np.ndarray:
     import torch
     from tqdm.auto import tqdm
@@ -140,6 +154,7 @@ def _exponents(
             atol=_ATOL,
             jacobian=field.jacobian,
             directions=None if frames is None else frames[rows],
+            across=across,
             on_failure="raise" if horizon > 0 else "return",
         )
 
