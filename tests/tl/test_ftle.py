@@ -39,7 +39,7 @@ def test_across_the_flow_the_separatrix_stays_and_running_ahead_does_not(double_
     assert out.uns["scnode"]["ftle"]["across"]
     assert (across <= whole + 1e-3).all()
     x, y = np.abs(out.obsm["X_plane"]).T
-    # Between saddle and well a cell that leaves later is only late; on the separatrix both sides are lost to each other.
+    # Between saddle and well a cell that leaves later is only late; across the separatrix cells are lost to each other.
     ahead, divided = (x > 0.15) & (x < 0.4) & (y < 0.1), (x < 0.05) & (y > 0.4)
     assert np.median(whole[ahead]) > 0 > np.median(across[ahead])
     assert np.median(across[divided]) > 0.8 * np.median(whole[divided]) > 0
