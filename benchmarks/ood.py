@@ -170,8 +170,9 @@ def forecast(  # noqa: PLR0917
     with torch.no_grad():
         mean, members = (model.flow(start, ts, members=m).numpy().astype(float) for m in (False, True))
     truth = futures(state, fitted, network(full, seed), STEPS[SHOWN] * end, rng)
-    judged = trust.along(STEPS, mean)
-    parts = path_parts(model.field, trust.ground, STEPS, mean[:, 0])
+    begin = np.zeros(len(mean))
+    judged = trust.along(STEPS, mean, begin)
+    parts = path_parts(model.field, trust.ground, STEPS, mean[:, 0], begin)
     spread = np.sqrt(((members - members.mean(1, keepdims=True)) ** 2).sum(-1).mean(1))
     n = start.shape[1]
     return Forecasts(
