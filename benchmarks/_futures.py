@@ -13,7 +13,8 @@ from scnode.datasets._integrate import integrate
 from scnode.datasets._network import Network
 from scnode.datasets._observe import DISPERSION, SIZE_SD
 
-_N_DRAWS = 6
+# With few draws the truth is as noisy as the forecasts.
+_N_DRAWS = 100
 
 
 def network(adata: ad.AnnData, seed: int) -> Network:

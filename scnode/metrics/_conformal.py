@@ -48,10 +48,14 @@ def conformal_quantile(scores: NDArray[np.float64], coverage: float) -> float:
     return float(np.sort(scores)[rank - 1])
 
 
-def interval_scores(cells: NDArray[np.float64], cloud: NDArray[np.float64], *, coverage: float) -> NDArray[np.float64]:
-    r"""How far each coordinate of a cell lies outside the interval of the cloud, in its sd; negative inside.
+def interval_scores(
+    cells: NDArray[np.float64], cloud: NDArray[np.float64], *, coverage: float, moved: NDArray[np.float64] | float = 0.0
+) -> NDArray[np.float64]:
+    r"""How far each coordinate of a cell lies outside the interval of the cloud, in units of it; negative inside.
 
-    With :math:`\hat q` the quantiles of the cloud, :math:`s = \max(\hat q_{lo} - y,\; y - \hat q_{hi})/\hat\sigma`.
+    With :math:`\hat q` the quantiles of the cloud, :math:`\hat\sigma` its standard deviation and :math:`m` how far it
+    has been moved, :math:`s = \max(\hat q_{lo} - y,\; y - \hat q_{hi})/\sqrt{\hat\sigma^2 + m^2}`: what was moved
+    farther may be farther off.
 
     Parameters
     ----------
@@ -59,6 +63,8 @@ def interval_scores(cells: NDArray[np.float64], cloud: NDArray[np.float64], *, c
         Shapes (cell, axis) and (state, axis).
     coverage
         Of the interval.
+    moved
+        m, shape (axis,) or one number.
 
     Returns
     -------
@@ -70,4 +76,4 @@ def interval_scores(cells: NDArray[np.float64], cloud: NDArray[np.float64], *, c
     :cite:p:`Romano2019`
     """
     low, high = np.quantile(cloud, [(1 - coverage) / 2, (1 + coverage) / 2], axis=0)
-    return np.maximum(low - cells, cells - high) / (cloud.std(0) + np.finfo(float).tiny)
+    return np.maximum(low - cells, cells - high) / (np.hypot(cloud.std(0), moved) + np.finfo(float).tiny)

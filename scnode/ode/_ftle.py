@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -36,6 +37,7 @@ def ftle(
     jacobian: VectorField | None = None,
     spectrum: bool = False,
     directions: Tensor | None = None,
+    across: bool = False,
     on_failure: Literal["raise", "return"] = "raise",
 ) -> Tensor:
     r"""Finite-time Lyapunov exponent :math:`\Lambda = \frac{1}{|T|} \ln \sigma_{\max}(M)`, in 1/time.
@@ -76,6 +78,10 @@ def ftle(
     directions
         Independent displacements of the state to which the small ball is confined, shape (batch, state, direction);
         all by default.
+    across
+        Whether to leave out of :math:`M` what it moves along the flow at the end, :math:`(I - \hat f \hat f^\top) M`
+        with :math:`\hat f` the direction of the field there: states that only run ahead of each other on one path do
+        not part then.
     on_failure
         ``"raise"``, or ``"return"`` NaN for trajectories that do not arrive: backward in time many fields run to
         infinity.
@@ -88,8 +94,9 @@ def ftle(
     Raises
     ------
     SolverError
-        A horizon of 0 or of the wrong shape, directions of the wrong shape or not independent, a trajectory that cannot
-        be integrated to its end, or directions that part too fast for the spectrum.
+        A horizon of 0 or of the wrong shape, directions of the wrong shape or not independent, `across` with
+        `spectrum`, a trajectory that cannot be integrated to its end, or directions that part too fast for the
+        spectrum.
 
     Examples
     --------
@@ -109,11 +116,13 @@ def ftle(
             f"horizon has shape {tuple(length.shape)} for states of shape {tuple(y.shape)}; "
             "pass one number other than 0, or one of the same sign for each state, (batch,)."
         )
+    if spectrum and across:
+        raise SolverError("across=True has no spectrum: it leaves one direction out. Pass one of the two.")
     frames = _identity(y.detach()) if directions is None else _frames(directions.detach(), y)
     known, options = with_jacobian(field, jacobian), {"rtol": rtol, "atol": atol, "on_failure": on_failure}
     most = _NUMBERS if y.device.type == "cpu" else _NUMBERS_GPU
     rows = max(1, most // (frames[0].numel() + y.shape[1] + 1)) if len(y) else 1
-    measure = _spectrum if spectrum else _largest
+    measure = _spectrum if spectrum else partial(_largest, across=across)
     begin = torch.as_tensor(t, dtype=y.dtype, device=y.device).detach().expand(len(y))
     tangents = Tangents(known, y.shape[1], **options)
     with torch.no_grad():
@@ -163,8 +172,12 @@ class Tangents(torch.nn.Module):
         return joint[:, : self.n_states], w, joint[:, -1], solution.status == Status.SUCCESS
 
 
-def _largest(tangents: Tangents, y: Tensor, frame: Tensor, t: Tensor, length: Tensor) -> Tensor:
-    _, w, scale, arrived = tangents.carry(y, frame, t, t + length)
+def _largest(tangents: Tangents, y: Tensor, frame: Tensor, t: Tensor, length: Tensor, *, across: bool) -> Tensor:
+    end, w, scale, arrived = tangents.carry(y, frame, t, t + length)
+    if across:
+        # At rest there is no along, and the direction is zero.
+        along = torch.nn.functional.normalize(tangents.field(t + length, end), dim=1).unsqueeze(2)
+        w = w - along @ (along.transpose(1, 2) @ w)
     return ((scale + spectral_norm(w).log()) / length.abs()).masked_fill(~arrived, torch.nan)
 
 

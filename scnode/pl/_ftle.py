@@ -90,5 +90,6 @@ def ftle(
         points = ridges(position, values)
         options: dict[str, Any] = {"s": 5, "c": ridge_color, "linewidths": 0, "zorder": 3} | kwargs
         ax.scatter(points[:, 0], points[:, 1], **options)
-    default = f"FTLE {record['direction']}, horizon {float(record['horizon']):g}"
+    across = " across the flow" if record.get("across") else ""
+    default = f"FTLE {record['direction']}{across}, horizon {float(record['horizon']):g}"
     return finish(ax, title=default if title is None else title, show=show, return_fig=return_fig)

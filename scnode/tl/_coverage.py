@@ -27,26 +27,37 @@ def cloud_scores(held: HeldOut, n_splits: int, rng: np.random.Generator) -> Scor
     for _ in range(n_splits):
         target, clouds = held.draw(rng)
         for method, cloud in clouds.items():
-            scores = interval_scores(target @ held.axes, cloud @ held.axes, coverage=COVERAGE)
+            moved = (cloud.mean(0) - held.before.mean(0)) @ held.axes
+            scores = interval_scores(target @ held.axes, cloud @ held.axes, coverage=COVERAGE, moved=moved)
             found.setdefault(method, []).append(scores.ravel())
     return {(method, held.time): np.concatenate(scores) for method, scores in found.items()}
 
 
-def add_coverage(table: pd.DataFrame, scores: Scores, rng: np.random.Generator) -> pd.DataFrame:
-    """The table with `coverage` and `coverage_conformal`; the correction comes from the other held-out times alone."""
+def add_coverage(
+    table: pd.DataFrame, scores: Scores, ahead: Scores, last: float, rng: np.random.Generator
+) -> pd.DataFrame:
+    """The table with `coverage` and `coverage_conformal`; the correction comes from other held-out times alone.
+
+    `last` is a time with none after it, and `ahead` are the scores of the time before it, without both: another
+    forecast with none after it, where there is such.
+    """
     rows = list(zip(table["method"], table["holdout"], strict=True))
-    corrected = [_corrected(scores, method, time, rng) for method, time in rows]
+    corrected = []
+    for method, time in rows:
+        # The last time is like no other: there is nothing to interpolate to.
+        like = [v for (name, when), v in scores.items() if name == method and when not in {time, last}]
+        kinds = [like, [v for (name, _), v in ahead.items() if name == method and time == last]]
+        # A forecast of the last time is trusted no more than those between two times.
+        correction = max((_pooled(kind, rng) for kind in kinds if kind), default=np.nan)
+        covered = np.nan if np.isnan(correction) else (scores[method, time] <= correction).mean()
+        corrected.append(float(covered))
     return table.assign(coverage=[float((scores[row] <= 0).mean()) for row in rows], coverage_conformal=corrected)
 
 
-def _corrected(scores: Scores, method: str, time: float, rng: np.random.Generator) -> float:
-    others = [values for (name, when), values in scores.items() if name == method and when != time]
-    if not others:
-        return float("nan")
+def _pooled(times: list[Floats], rng: np.random.Generator) -> float:
     # Every time counts the same, however many cells it has.
-    size = min(len(values) for values in others)
-    pooled = np.concatenate([rng.permutation(values)[:size] for values in others])
-    return float((scores[method, time] <= conformal_quantile(pooled, COVERAGE)).mean())
+    size = min(len(values) for values in times)
+    return conformal_quantile(np.concatenate([rng.permutation(values)[:size] for values in times]), COVERAGE)
 
 
 def leading_axes(latent: Floats) -> Floats:

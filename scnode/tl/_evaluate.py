@@ -71,8 +71,10 @@ def evaluate(
 
     `coverage` is the share of held-out cells between the 5 % and the 95 % quantile of a cloud, mean over the five
     leading principal axes of the kept cells; `coverage_conformal` the same after these intervals are widened or
-    narrowed by the multiple of the cloud's standard deviation that gives 90 % at the other held-out times (NaN where
-    there is none; :cite:p:`Romano2019`). It is calibrated so far as one time is like the others.
+    narrowed (:cite:p:`Romano2019`) by the multiple of :math:`\sqrt{\sigma^2 + m^2}`, the cloud's standard deviation and
+    how far its mean lies from that of x, that gives 90 % at other held-out times: between two times at the others that
+    are; for the last time at these or, where that is more, at the time before it with both held out. It is NaN where
+    there is none, and calibrated so far as one time is like the others, which an extrapolation seldom is.
 
     All clouds are of one size, as Wasserstein distances grow with fewer points: at most half of the held-out cells,
     which form the target in turn. Each figure is the mean over `n_splits` draws, in latent units. With `control_key` in
@@ -141,6 +143,7 @@ def evaluate(
     _check_sizes(days, times, time_key)
     tables, notes = [], []
     scores: Scores = {}
+    ahead: Scores = {}
 
     def score(time: float, *others: float) -> pd.DataFrame:
         logger.info("Holding out %s=%g.", time_key, time)
@@ -153,9 +156,9 @@ def evaluate(
         for own, control in _arms(fitted, snapshots, time, others):
             known: dict[str, Any] = {"max_cells": max_cells, "rng": source, "control": control, "discrete": stepped}
             clouds = HeldOut.of(fitted, own, time, others, **known)
-            if not others:
-                for key, values in cloud_scores(clouds, n_splits, source.spawn(1)[0]).items():
-                    scores[key] = np.append(scores.get(key, []), values)
+            found = ahead if others else scores
+            for key, values in cloud_scores(clouds, n_splits, source.spawn(1)[0]).items():
+                found[key] = np.append(found.get(key, []), values)
             parts.append(_compare(clouds, n_splits=n_splits, rng=source))
             weights.append(len(clouds.target))
         return _mean(parts, weights)
@@ -165,7 +168,7 @@ def evaluate(
         if time == times[-1]:
             notes.append(_on_extrapolation(times, time_key, score))
             logger.info("%s", notes[-1])
-    table = add_coverage(pd.concat(tables, ignore_index=True), scores, source.spawn(1)[0])
+    table = add_coverage(pd.concat(tables, ignore_index=True), scores, ahead, float(times[-1]), source.spawn(1)[0])
     with written(adata, copy=copy) as result:
         run = result.uns.get(keys.uns, {})
         result.uns[keys.uns] = {**run, "evaluation": {"time_key": time_key, "table": table, "notes": notes}}

@@ -39,6 +39,7 @@ def ftle(
     horizon: float | None = None,
     direction: Literal["forward", "backward"] = "forward",
     n_directions: int | None = None,
+    across: bool = False,
     client: Client | None = None,
     key_added: str = DEFAULT,
     copy: bool = False,
@@ -46,7 +47,9 @@ def ftle(
     r"""Finite-time Lyapunov exponent :math:`\Lambda = \frac1T\ln\sigma_{\max}(\partial\phi^T/\partial z)` of each cell.
 
     It is the rate at which the nearest states part along the flow :math:`\phi` for a time :math:`T`. Forward in time,
-    ridges of it divide the fates: on both sides cells look alike and end apart. Backward in time, ridges attract.
+    ridges of it divide the fates: on both sides cells look alike and end apart. Backward in time, ridges attract. Cells
+    part too where the flow speeds up, of which some run ahead of others on one way to one fate; `across` leaves this
+    out.
 
     Parameters
     ----------
@@ -60,6 +63,9 @@ def ftle(
     n_directions
         Confine neighbours to that many principal directions of the 30 nearest cells, which span the data manifold;
         by default every direction of the latent space counts.
+    across
+        Whether to count only how far neighbours part across the flow, :math:`\sigma_{\max}((I - \hat f \hat f^\top)\,
+        \partial\phi^T/\partial z)` with :math:`\hat f` the direction of the field at the end.
     client
         A :class:`dask.distributed.Client <distributed.Client>` whose workers take the cells, some hundreds at a time.
     key_added, copy
@@ -70,7 +76,7 @@ def ftle(
     AnnData or None
         Writes ``obs["scnode_ftle"]`` (1 per unit of the clock; positive where neighbours part, negative where they
         draw together; NaN where a flow backward in time does not arrive) and ``uns["scnode"]["ftle"]`` with
-        `horizon`, `direction`, `n_directions` (0 for all) and `n_lost`, how many cells have none.
+        `horizon`, `direction`, `n_directions` (0 for all), `across` and `n_lost`, how many cells have none.
 
     Raises
     ------
@@ -98,14 +104,22 @@ def ftle(
     horizon = length if direction == "forward" else -length
     cells = _cells(adata, model, keys, directions)
     size = max(1, _NUMBERS // (model.n_latent + 1) ** 2)
-    parts = each_part(partial(_exponents, horizon=horizon), model, cells, size=size, client=client, name="FTLE")
+    parts = each_part(
+        partial(_exponents, horizon=horizon, across=across), model, cells, size=size, client=client, name="FTLE"
+    )
     values = np.concatenate(parts)
     lost = int(np.isnan(values).sum())
     if lost:
         logger.warning("%d cells have no exponent: their flow does not arrive. Pass a shorter horizon=.", lost)
     with written(adata, copy=copy) as result:
         result.obs[keys.ftle] = values
-        record = {"horizon": length, "direction": direction, "n_directions": n_directions or 0, "n_lost": lost}
+        record = {
+            "horizon": length,
+            "direction": direction,
+            "n_directions": n_directions or 0,
+            "across": across,
+            "n_lost": lost,
+        }
         result.uns[keys.uns] = {**result.uns[keys.uns], "ftle": record}
     return result if copy else None
 
@@ -140,6 +154,7 @@ def _exponents(
     directions: Tensor | None,
     *,
     horizon: float,
+    across: bool,
 ) -> np.ndarray:
     from scnode import ode
 
@@ -152,5 +167,6 @@ def _exponents(
         atol=_ATOL,
         jacobian=field.jacobian,
         directions=directions,
+        across=across,
         on_failure="raise" if horizon > 0 else "return",
     ).numpy()

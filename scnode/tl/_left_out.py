@@ -85,23 +85,23 @@ class Population:
         return np.stack([np.cos(angle), np.sin(angle)], axis=-1) / (2 * np.pi)
 
 
-def held_out_ratio(field: Field, latent: Floats, evidence: Floats, rng: np.random.Generator) -> float:
+def held_out_ratio(field: Field, latent: Floats, evidence: Floats, clock: Floats, rng: np.random.Generator) -> float:
     """How much larger the residual against evidence is at cells that a field has not seen."""
     out = rng.random(len(latent)) < 0.2
     if not out.any() or out.all():
         return 1.0
-    fresh = refit(field, latent[~out], evidence[~out], rng=rng)
-    square = ((velocity_of(fresh, latent) - evidence) ** 2).sum(1)
+    fresh = refit(field, latent[~out], evidence[~out], clock[~out], rng=rng)
+    square = ((velocity_of(fresh, latent, clock) - evidence) ** 2).sum(1)
     return max(1.0, float(np.sqrt(square[out].mean() / max(square[~out].mean(), np.finfo(float).tiny))))
 
 
-def velocity_of(field: Field, latent: Floats) -> Floats:
+def velocity_of(field: Field, latent: Floats, clock: Floats) -> Floats:
     """Velocity of the ensemble mean, shape (cell, latent)."""
     import torch
 
-    states = torch.as_tensor(latent, dtype=torch.float32)
+    states, times = (torch.as_tensor(a, dtype=torch.float32) for a in (latent, clock))
     with torch.no_grad():
-        return field.mean(states.new_zeros(()), states).numpy().astype(float)
+        return field.mean(times[:, None], states).numpy().astype(float)
 
 
 def regions(smooth: Floats, rng: np.random.Generator) -> list[NDArray[np.bool_]]:
@@ -130,14 +130,17 @@ def forecasts(
     ts = population.steps()
     found = []
     for number, out in enumerate(left_out):
-        fresh = refit(field, population.latent[~out], velocity[~out], rng=rng)
+        fresh = refit(field, population.latent[~out], velocity[~out], population.clock[~out], rng=rng)
         rows = _starts(out, rng)
-        paths = _flow(fresh, population.latent[rows], ts, members=False)[:, 0]
-        truth = _flow(field, population.smooth[rows], ts, members=True)
+        begin = population.clock[rows]
+        own = begin[:, None] + ts if field.time_dependent else ts
+        paths = _flow(fresh, population.latent[rows], own, members=False)[:, 0]
+        truth = _flow(field, population.smooth[rows], own, members=True)
         truth = truth[np.arange(len(rows)), rng.integers(field.n_members, size=len(rows))]
-        truth = population.snap(population.clock[rows], ts, truth)
+        truth = population.snap(begin, ts, truth)
         error = np.linalg.norm(paths - truth, axis=-1)
-        parts = {name: values.ravel() for name, values in path_parts(fresh, ground.of(~out), ts, paths).items()}
+        parts = path_parts(fresh, ground.of(~out), ts, paths, begin)
+        parts = {name: values.ravel() for name, values in parts.items()}
         found.append(Example(parts, error.ravel(), np.repeat(~out[rows], len(ts)), np.full(error.size, number)))
     return Example.joined(found)
 

@@ -164,7 +164,8 @@ def _compare(latent: np.ndarray, reference: AnnData, keys: Keys, model: LatentOD
         found[keys.time] = mean_phase(times) if clock.get("kind") == "cycle" else times.mean(1)
     trust = Trust.stored(reference, keys, model)
     if trust is not None:
-        parts, judged = trust.ahead(latent)
+        begin = found[keys.time] if model.field.time_dependent else np.zeros(len(latent))
+        parts, judged = trust.ahead(latent, begin)
         found[keys.ood] = judged["ood"]
         found[keys.error_bound] = parts["error_bound"] * trust.ground.spread
     return found

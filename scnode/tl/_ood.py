@@ -14,6 +14,7 @@ from scnode._typing import RandomState
 from scnode._write import written
 from scnode.model import stored_model, stored_result
 from scnode.tl._calibration import Calibration
+from scnode.tl._cell_clock import cell_clock
 from scnode.tl._left_out import N_FOLDS, Population, forecasts, held_out_ratio, regions, velocity_of
 from scnode.tl._outcomes import named_groups
 from scnode.tl._path_parts import Ground, shared
@@ -100,9 +101,8 @@ def ood(
     Raises
     ------
     ScnodeError
-        No fitted model or evidence, a field under an input or that depends on time, or of more than 100 dimensions,
-        fewer than 40 cells, an unknown column or one without two groups that can be left
-        out, or a horizon that is not positive.
+        No fitted model or evidence, a field under an input or of more than 100 dimensions, fewer than 40 cells, an
+        unknown column or one without two groups that can be left out, or a horizon that is not positive.
     SolverError
         A trajectory that could not be integrated.
 
@@ -117,8 +117,8 @@ def ood(
     latent, evidence, seen = _cells(adata, keys)
     labels = None if groupby is None else named_groups(adata, groupby, None)
     population = _population(adata, keys, latent, seen)
-    ratio = held_out_ratio(model.field, latent[seen], evidence[seen], source)
-    velocity = velocity_of(model.field, latent[seen])
+    ratio = held_out_ratio(model.field, latent[seen], evidence[seen], population.clock, source)
+    velocity = velocity_of(model.field, latent[seen], population.clock)
     residual = np.linalg.norm(shared(latent[seen], velocity - evidence[seen]), axis=1)
     noise = np.linalg.norm(latent[seen] - population.smooth, axis=1)
     ground = Ground(latent[seen], noise, ratio * residual)
@@ -131,11 +131,11 @@ def ood(
 
 
 def _check_kind(model: LatentODE) -> None:
-    """Forecasts are scored of one autonomous field of a few dimensions."""
-    if model.controls is not None or model.field.time_dependent or model.n_latent > _LARGEST:
+    """Forecasts are scored of one field of a few dimensions."""
+    if model.controls is not None or model.n_latent > _LARGEST:
         raise ScnodeError(
-            f"A score is calibrated for autonomous fields without an input and of up to {_LARGEST} dimensions. Fit "
-            "without time_dependent=, control_key= and field='rna' for one."
+            f"A score is calibrated for fields without an input and of up to {_LARGEST} dimensions. Fit without "
+            "control_key= and field='rna' for one."
         )
 
 
@@ -201,7 +201,8 @@ def _write(
 ) -> None:
     import pandas as pd
 
-    parts, judged = trust.ahead(np.asarray(adata.obsm[keys.latent], dtype=float))
+    begin = cell_clock(adata, trust.model, keys)[:, 0].numpy().astype(float)
+    parts, judged = trust.ahead(np.asarray(adata.obsm[keys.latent], dtype=float), begin)
     table = pd.DataFrame(parts, index=adata.obs_names.astype(str))
     if "radius" in judged:
         table["radius"] = judged["radius"]
@@ -216,7 +217,8 @@ def _write(
     ends = None
     if "trajectories" in run:
         with stored_result(adata, keys.uns, "trajectories", by="scnode.tl.trajectories(adata)") as stored:
-            run["trajectories"] = judge_trajectories(trust, stored)
+            rows = adata.obs_names.get_indexer(stored["start"])
+            run["trajectories"] = judge_trajectories(trust, stored, begin[rows])
             ends = run["trajectories"][OOD][..., -1]
     calibration = trust.calibration
     report = _report(calibration, parts, judged[OOD], ends, labels)

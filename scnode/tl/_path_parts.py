@@ -58,21 +58,28 @@ def shared(latent: Floats, values: Floats) -> Floats:
     return values[near.index[:, 1:]].mean(1)
 
 
-def path_parts(field: Field, ground: Ground, ts: Floats, paths: Floats) -> dict[str, Floats]:
-    """Every part of PARTS at every step of paths (path, step, latent), each of shape (path, step)."""
+def path_parts(field: Field, ground: Ground, ts: Floats, paths: Floats, begin: Floats) -> dict[str, Floats]:
+    """Every part of PARTS at every step of paths (path, step, latent), each of shape (path, step).
+
+    `ts` (step,) are times since the start, at which the clock shows `begin` (path,).
+    """
     support = Support(ground.latent)
     n = max(1, _CHUNK // (paths.shape[1] * paths.shape[2]))
-    chunks = [_parts(field, ground, support, ts, paths[i : i + n]) for i in range(0, len(paths), n)]
+    starts = range(0, len(paths), n)
+    chunks = [_parts(field, ground, support, ts, paths[i : i + n], begin[i : i + n]) for i in starts]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def _parts(field: Field, ground: Ground, support: Support, ts: Floats, paths: Floats) -> dict[str, Floats]:
+def _parts(  # noqa: PLR0917
+    field: Field, ground: Ground, support: Support, ts: Floats, paths: Floats, begin: Floats
+) -> dict[str, Floats]:
     import torch
 
     from scnode import ode
 
     distance, index = support.nearest(paths)
-    states, clock = (torch.as_tensor(a, dtype=torch.float32) for a in (paths, ts))
+    when = begin[:, None] + ts if field.time_dependent else ts
+    states, clock = (torch.as_tensor(a, dtype=torch.float32) for a in (paths, when))
     along = ode.measure_along(
         field.mean,
         clock,
@@ -102,7 +109,7 @@ def _disagreement(field: Field, clock: Tensor, states: Tensor) -> Floats:
     import torch
 
     with torch.no_grad():
-        members = field.members(clock.repeat(len(states))[:, None], states.flatten(0, 1))
+        members = field.members(clock.expand(states.shape[:2]).reshape(-1, 1), states.flatten(0, 1))
     sd = (members - members.mean(0)).square().sum(-1).mean(0).sqrt() / field.speed
     return sd.unflatten(0, states.shape[:2]).numpy().astype(float)
 

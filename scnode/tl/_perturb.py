@@ -154,7 +154,8 @@ def perturb(
     trust = Trust.stored(adata, keys, model)
     # Every second step judges the end as well, at half the cost.
     seen = elapsed[::2], perturbed[:, :, ::2].astype(float)
-    doubt = None if trust is None else trust.along(*seen)["ood"][..., -1]
+    begin = cell_clock(adata, model, keys)[rows, 0].numpy().astype(float)
+    doubt = None if trust is None else trust.along(*seen, begin)["ood"][..., -1]
     ends, names = (control[:, :, -1], perturbed[:, :, -1]), adata.obs_names[rows].to_numpy().astype(str)
     record: dict[str, Any] = {
         **_describe(courses, reader, horizon),

@@ -21,25 +21,27 @@ _MAX_MEMBERS = 2
 _MAX_CELLS = 1500
 
 
-def refit(field: Field, latent: Floats, velocity: Floats, *, rng: np.random.Generator) -> Field:
-    """A field of the same kind, regressed from nothing on velocities (cell, latent) at these states alone."""
+def refit(field: Field, latent: Floats, velocity: Floats, clock: Floats, *, rng: np.random.Generator) -> Field:
+    """A field of the same kind, regressed from nothing on velocities (cell, latent) at these states and times alone."""
     from scnode.data import surroundings
     from scnode.train import Examples, fit_field
 
     rows = rng.permutation(len(latent))[:_MAX_CELLS]
-    latent, velocity = latent[rows], velocity[rows]
+    latent, velocity, clock = latent[rows], velocity[rows], clock[rows]
     generator = torch_generator(rng)
     fresh = field.fresh(n_members=min(field.n_members, _MAX_MEMBERS), generator=generator)
-    outside, back = surroundings(latent, velocity, rng=rng)
+    outside, back = surroundings(latent, velocity, rng=rng, in_time=field.time_dependent)
     examples = Examples(
         latent=latent,
         velocity=velocity,
         precision=np.ones(len(latent)),
         outside=outside,
         outside_velocity=back,
+        clock=clock,
+        outside_clock=clock,
         # Regression alone: no path is followed.
         paths=latent[:, None],
-        times=np.zeros((len(latent), 1)),
+        times=clock[:, None],
     )
     with settings.override(verbosity=0):
         fit_field(

@@ -123,7 +123,8 @@ def trajectories(
             options: dict[str, Any] = {"control": under} | ({} if solver is None else {"solver": solver})
             paths = model.flow(states, own, members=n_samples > 1, **options)[:, :n_samples]
     stored = {"t": ts.numpy(), "latent": paths.numpy(), "start": adata.obs_names[rows].to_numpy().astype(str)}
-    stored = judge_trajectories(Trust.stored(adata, keys, model), stored)
+    begin = cell_clock(adata, model, keys)[rows, 0].numpy().astype(float)
+    stored = judge_trajectories(Trust.stored(adata, keys, model), stored, begin)
     with written(adata, copy=copy) as result:
         result.uns[keys.uns] = {**result.uns[keys.uns], "trajectories": stored}
     return result if copy else None

@@ -10,6 +10,7 @@ import numpy as np
 from scnode.data import evenly
 from scnode.model import stored_result
 from scnode.tl._calibration import Calibration
+from scnode.tl._cell_clock import own_times
 from scnode.tl._path_parts import Ground, path_parts
 
 if TYPE_CHECKING:
@@ -62,23 +63,26 @@ class Trust:
             ground = Ground(latent, *(table[name].to_numpy()[known] for name in ("noise", "field_error")))
             return cls(model, ground, Calibration.read(stored["calibration"]), float(stored["horizon"]))
 
-    def along(self, ts: Floats, paths: Floats) -> dict[str, NDArray[np.float32]]:
-        """`ood` and, of an ensemble, `radius` at every step of paths (start, sample, step, latent)."""
+    def along(self, ts: Floats, paths: Floats, begin: Floats) -> dict[str, NDArray[np.float32]]:
+        """`ood` and, of an ensemble, `radius` at every step of paths (start, sample, step, latent).
+
+        `ts` (step,) are times since the start, at which the clock shows `begin` (start,).
+        """
         few = evenly(len(ts), _MOST_STEPS)
-        parts = path_parts(
-            self.model.field, self.ground, ts[few], paths[..., few, :].reshape(-1, len(few), paths.shape[-1])
-        )
+        flat = paths[..., few, :].reshape(-1, len(few), paths.shape[-1])
+        parts = path_parts(self.model.field, self.ground, ts[few], flat, begin.repeat(paths.shape[1]))
         return {name: _between(ts[few], ts, v).reshape(paths.shape[:-1]) for name, v in self._judge(parts).items()}
 
-    def ahead(self, states: Floats) -> tuple[dict[str, Floats], dict[str, NDArray[np.float32]]]:
-        """Parts, and `ood` and `radius`, of the forecasts from states (cell, latent) over the horizon."""
+    def ahead(self, states: Floats, begin: Floats) -> tuple[dict[str, Floats], dict[str, NDArray[np.float32]]]:
+        """Parts, and `ood` and `radius`, of the forecasts from states (cell, latent) at `begin` over the horizon."""
         import torch
 
         ts = torch.linspace(0, self.horizon, _N_AHEAD)
         start = torch.as_tensor(states, dtype=torch.float32)
         with torch.no_grad():
-            paths = self.model.flow(start, ts)[:, 0].numpy().astype(float)
-        parts = path_parts(self.model.field, self.ground, ts.numpy().astype(float), paths)
+            own = own_times(self.model, torch.as_tensor(begin, dtype=torch.float32)[:, None], ts)
+            paths = self.model.flow(start, own)[:, 0].numpy().astype(float)
+        parts = path_parts(self.model.field, self.ground, ts.numpy().astype(float), paths, begin)
         last = {name: values[:, -1] for name, values in parts.items()}
         return last, self._judge(last)
 
@@ -98,8 +102,9 @@ def _between(few: Floats, ts: Floats, values: NDArray[np.float32]) -> NDArray[np
     return (values[:, right - 1] * (1 - share) + values[:, right] * share).astype(np.float32)
 
 
-def judge_trajectories(trust: Trust | None, stored: dict[str, Any]) -> dict[str, Any]:
-    """Trajectories with `ood` and `radius`, where there is a calibration."""
+def judge_trajectories(trust: Trust | None, stored: dict[str, Any], begin: Floats) -> dict[str, Any]:
+    """Trajectories from starts at `begin` (start,) with `ood` and `radius`, where there is a calibration."""
     if trust is None:
         return stored
-    return {**stored, **trust.along(np.asarray(stored["t"], dtype=float), np.asarray(stored["latent"], dtype=float))}
+    ts, paths = (np.asarray(stored[name], dtype=float) for name in ("t", "latent"))
+    return {**stored, **trust.along(ts, paths, begin)}

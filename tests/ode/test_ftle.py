@@ -149,3 +149,23 @@ def test_directions_of_the_wrong_shape_are_refused(shape):
 def test_directions_that_are_not_independent_are_refused():
     with pytest.raises(SolverError, match="not independent"):
         ode.ftle(lambda t, y: -y, torch.ones(2, 3), 1.0, directions=torch.ones(2, 3, 2))
+
+
+@pytest.mark.parametrize("horizon", [0.7, -0.7])
+def test_across_the_flow_a_linear_field_has_its_closed_form(horizon):
+    """Running ahead on the unstable axis is no parting: there the stable rate is left."""
+    rates = torch.tensor([2.0, -1.0], dtype=torch.float64)
+    y = torch.tensor([[0.5, 0.0], [0.0, 0.5], [0.3, -0.8], [0.0, 0.0]], dtype=torch.float64)
+    grown = (rates * horizon).exp()
+    found = ode.ftle(lambda t, y: rates * y, y, horizon, rtol=1e-9, atol=1e-11, across=True)
+    flow = rates * y * grown
+    normal = torch.stack([-flow[:, 1], flow[:, 0]], dim=1)[:3] / flow[:3].norm(dim=1, keepdim=True)
+    expected = torch.cat([(normal * grown).norm(dim=1), grown.max().reshape(1)]).log() / abs(horizon)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    turn = 1.0 if horizon > 0 else -1.0
+    torch.testing.assert_close(found[:2], turn * torch.tensor([-1.0, 2.0], dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+def test_across_the_flow_there_is_no_spectrum():
+    with pytest.raises(SolverError, match="one of the two"):
+        ode.ftle(shear, torch.ones(1, 2), 1.0, spectrum=True, across=True)

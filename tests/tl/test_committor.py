@@ -117,3 +117,20 @@ def test_groups_that_nobody_moves_to_are_refused():
     far[labels.sum(1) == 1] += 50
     with pytest.raises(ScnodeError, match="downstream"):
         solve(far, drifting(far, 0.0), labels)
+
+
+def test_cells_that_the_field_holds_take_the_fate_of_the_cells_it_lets_go(caplog):
+    """A stem joins the strip where the committor is 5 / 7, and its bent lower part flows away from there."""
+    latent, labels = strip()
+    rng = np.random.default_rng(1)
+    depth = rng.uniform(-3, -0.2, 1000)
+    stem = np.stack([rng.uniform(0.2, 0.4, 1000) + 0.3 * np.minimum(depth + 0.7, 0), depth], axis=1)
+    latent, labels = np.concatenate([latent, stem]), np.concatenate([labels, np.zeros((1000, 2))])
+    velocity = np.zeros((1, *latent.shape))
+    velocity[0, :, 1] = np.select([latent[:, 1] < -0.7, latent[:, 1] < -0.2], [-1.0, 1.0])
+    with caplog.at_level("WARNING", logger="scnode"):
+        found = solve(latent, velocity, labels).probability[:, 1]
+    assert "holds" in caplog.text
+    np.testing.assert_allclose(found[latent[:, 1] < -0.75], 5 / 7, atol=0.08)
+    between = (labels.sum(1) == 0) & (latent[:, 1] > -0.2)
+    assert np.abs(found[between] - (latent[between, 0] + 0.7) / 1.4).mean() < 0.05

@@ -11,6 +11,7 @@ import scnode
 from scnode import ScnodeError, nn
 from scnode.data import read_snapshots
 from scnode.metrics import cosine
+from scnode.tl._path_parts import Ground, path_parts
 from scnode.tl._space import build_space, within_times
 
 SPEED = 4.0
@@ -220,3 +221,36 @@ def test_every_kind_with_time_is_fitted_on_a_pseudotime_too(line, kind):
     assert field.time_dependent
     states = torch.from_numpy(out.obsm["X_scnode"])
     assert not torch.allclose(field.mean(torch.zeros(()), states), field.mean(torch.ones(()), states))
+
+
+def test_forecasts_are_judged_at_the_clock_of_their_cells(fitted):
+    """A quarter of the clock later a cell is where its own time takes it: right first, then back left."""
+    out = fitted.copy()
+    scnode.tl.ood(out)
+    clock = out.obs["scnode_time"].to_numpy(dtype=float)
+    rows = np.flatnonzero(clock < 0.76)
+    scnode.tl.trajectories(out, start=list(out.obs_names[rows]), t=0.25, n_steps=5)
+    stored = out.uns["scnode"]["trajectories"]
+    place = SPEED * (np.minimum(clock + 0.25, 0.75 - clock) - np.minimum(clock, 1 - clock))[rows]
+    truth = out.obsm["X_plane"][rows] + np.stack([place, np.zeros_like(place)], axis=1)
+    inside = np.linalg.norm(stored["latent"][:, 0, -1] - truth, axis=1) <= stored["radius"][:, 0, -1]
+    assert inside.mean() > 0.8
+    np.testing.assert_allclose(stored["ood"][:, 0, -1], out.obs["scnode_ood"].to_numpy()[rows], atol=1e-4)
+    again = scnode.tl.ood(out, copy=True).uns["scnode"]["trajectories"]
+    np.testing.assert_allclose(again["ood"], stored["ood"], atol=1e-6)
+
+
+def test_parts_of_a_path_are_those_of_its_time(fitted):
+    """Two starts at one state: the same parts at the same clock, and others at another."""
+    model = scnode.get.model(fitted)
+    states = np.asarray(fitted.obsm["X_scnode"], dtype=float)
+    ground = Ground(states, np.full(len(states), 0.1), np.full(len(states), 0.1))
+    ts, begin = np.array([0.0, 0.1, 0.2]), np.array([0.1, 0.1, 0.7])
+    parts = path_parts(model.field, ground, ts, np.repeat(states[:1, None], 3, axis=0).repeat(3, axis=1), begin)
+    for name in ("jacobian_norm", "ftle", "error_bound", "disagreement"):
+        np.testing.assert_allclose(parts[name][0], parts[name][1], rtol=1e-5)
+        assert not np.allclose(parts[name][0, -1], parts[name][2, -1], rtol=1e-2)
+    state = torch.as_tensor(states[:1], dtype=torch.float32)
+    for row, start in enumerate((0.1, 0.1, 0.7)):
+        own = torch.linalg.matrix_norm(model.field.jacobian(torch.tensor([[start]]), state), 2)
+        np.testing.assert_allclose(parts["jacobian_norm"][row, 0], own.detach(), rtol=1e-4)

@@ -32,6 +32,19 @@ def test_values_are_those_of_the_flow_map_by_finite_differences(double_well):
     np.testing.assert_allclose(out.obs["scnode_ftle"][:5], stretch.log() / 0.3, atol=2e-3)
 
 
+def test_across_the_flow_the_separatrix_stays_and_running_ahead_does_not(double_well):
+    whole = scnode.tl.ftle(double_well, horizon=0.1, copy=True).obs["scnode_ftle"].to_numpy()
+    out = scnode.tl.ftle(double_well, horizon=0.1, across=True, copy=True)
+    across = out.obs["scnode_ftle"].to_numpy()
+    assert out.uns["scnode"]["ftle"]["across"]
+    assert (across <= whole + 1e-3).all()
+    x, y = np.abs(out.obsm["X_plane"]).T
+    # Between saddle and well a cell that leaves later is only late; across the separatrix cells are lost to each other.
+    ahead, divided = (x > 0.15) & (x < 0.4) & (y < 0.1), (x < 0.05) & (y > 0.4)
+    assert np.median(whole[ahead]) > 0 > np.median(across[ahead])
+    assert np.median(across[divided]) > 0.8 * np.median(whole[divided]) > 0
+
+
 def test_backward_in_time_ridges_attract(double_well):
     out = scnode.tl.ftle(double_well, direction="backward", horizon=0.3, copy=True)
     values = out.obs["scnode_ftle"].to_numpy()

@@ -21,19 +21,19 @@ def line():
 
 @pytest.fixture(scope="module")
 def field(line):
-    return refit(MLPField(3, n_members=2), line[0], line[3], rng=RNG(1))
+    return refit(MLPField(3, n_members=2), line[0], line[3], line[2], rng=RNG(1))
 
 
 def test_a_refit_learns_what_it_is_shown_and_starts_from_nothing(line, field):
     latent, _, clock, velocity = line
-    np.testing.assert_allclose(velocity_of(field, latent).mean(0), velocity[0], atol=0.2)
+    np.testing.assert_allclose(velocity_of(field, latent, clock).mean(0), velocity[0], atol=0.2)
     start = MLPField(3, n_members=5)
     before = [p.clone() for p in start.parameters()]
     seen = clock < 0.5
-    half = refit(start, latent[seen], velocity[seen] * np.where(seen, 1, 0)[seen, None], rng=RNG(1))
+    half = refit(start, latent[seen], velocity[seen], clock[seen], rng=RNG(1))
     assert half.n_members == 2
     assert all((a == b).all() for a, b in zip(before, start.parameters(), strict=True))
-    missed = np.linalg.norm(velocity_of(half, latent) - velocity, axis=1)
+    missed = np.linalg.norm(velocity_of(half, latent, clock) - velocity, axis=1)
     assert missed[clock > 0.8].mean() > 2 * missed[seen].mean()
 
 
@@ -81,13 +81,14 @@ def test_forecasts_from_what_was_left_out_are_worse(line, field):
 
 
 def test_residuals_at_unseen_cells_are_larger_where_a_field_learns_by_heart(line):
-    latent, _, _, velocity = line
+    latent, _, clock, velocity = line
     noisy = velocity + RNG(2).normal(0, 1, velocity.shape)
-    learnt = held_out_ratio(MLPField(3), latent, noisy, RNG(0))
+    learnt = held_out_ratio(MLPField(3), latent, noisy, clock, RNG(0))
     assert learnt > 1.2
     rng = RNG(0)
     many = rng.normal(size=(2000, 3))
-    assert 1 <= held_out_ratio(MLPField(3), many, many + rng.normal(size=many.shape), rng) < 1.2
+    loud = many + rng.normal(size=many.shape)
+    assert 1 <= held_out_ratio(MLPField(3), many, loud, np.zeros(2000), rng) < 1.2
 
 
 def test_regions_part_the_cells(line):
@@ -107,7 +108,7 @@ def test_parts_are_those_of_known_ways(field, line):
     ground = Ground(latent, np.full(300, 0.1), np.zeros(300))
     ts = np.array([0.0, 0.1, 0.3])
     paths = np.repeat(np.array([latent[0], latent[0] + [0, 5.0, 0]])[:, None], 3, axis=1)
-    parts = path_parts(field, ground, ts, paths)
+    parts = path_parts(field, ground, ts, paths, np.zeros(2))
     assert parts["distance"][0].max() < 1.5
     assert parts["distance"][1].min() > 10
     # Without a field error the bound is the start's own, stretched.
