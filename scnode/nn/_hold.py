@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from scnode._errors import ScnodeError
+from scnode._rows import at_rows
 from scnode.nn._readout import LinearReadout
 
 if TYPE_CHECKING:
@@ -116,15 +117,11 @@ class Hold:
 
     def wrap(self, field: VectorField) -> VectorField:
         """The field along the constraint."""
-        readout = self._readout
+        return _Held(self, field)
 
-        def held(t: Tensor, y: Tensor) -> Tensor:
-            velocity = field(t, y)
-            value, slope = readout.linearised(y)
-            level, rate = self._moving(t, value)
-            return velocity + least_change(slope, rate - _along(slope, velocity) - _RETURN * (value - level))
-
-        return held
+    def at_rows(self, rows: Tensor) -> Hold:
+        """The constraint of some rows of states alone."""
+        return Hold(at_rows(self._readout, rows), self.level)
 
     def across(self, states: Tensor, noise: Tensor) -> Tensor:
         """Independent noises (..., latent) along the constraint, as a matrix (..., latent, noise)."""
@@ -156,6 +153,23 @@ class Hold:
             rates = [_rate(one, at, further=further) for one in sums]
         rate = (torch.stack(rates, -1) if at.ndim == 0 else torch.cat(rates, -1)).to(like)
         return (level if further else level.detach()), rate
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A field along a constraint, which rows of states may have each their own of."""
+
+    hold: Hold
+    field: VectorField
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        velocity = self.field(t, y)
+        value, slope = self.hold._readout.linearised(y)
+        level, rate = self.hold._moving(t, value)
+        return velocity + least_change(slope, rate - _along(slope, velocity) - _RETURN * (value - level))
+
+    def at_rows(self, rows: Tensor) -> _Held:
+        return _Held(self.hold.at_rows(rows), at_rows(self.field, rows))
 
 
 def _rate(value: Tensor, t: Tensor, *, further: bool) -> Tensor:
