@@ -31,8 +31,9 @@ def perturbation(adata: AnnData, name: str, *, key_added: str = DEFAULT) -> pd.D
     Returns
     -------
     pandas.DataFrame
-        One row a fate: `fate`, shares `control` and `perturbed`, `log_fold_change` (base 2) with its 95 % bootstrap
-        interval `ci_low` and `ci_high` over start cells and members; `pvalue`, the share of random genes of equal mean
+        One row a fate: `fate`, shares `control` and `perturbed`, `log_fold_change` (base 2) with its 95 %
+        interval `ci_low` and `ci_high` over start cells and members, which holds whatever may become of cells that
+        leave the data when their genes are held; `pvalue`, the share of random genes of equal mean
         and variance that change the fate at least as much, and `qvalue`, that corrected over the fates by Benjamini
         and Hochberg; and `ood` in [0, 1]: where :func:`scnode.tl.ood` was run before, the mean probability that the
         perturbed end states of that fate should not be believed, else the share of them that lie off the data. A change

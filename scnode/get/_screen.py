@@ -34,7 +34,7 @@ def screen(adata: AnnData, *, fate: str | None = None, pairs: bool = False, key_
         One row a gene and fate: `gene`, `fate`, `score`, the first-order shift of the fate's mean log-odds, `shift`,
         the change of its mean share along a few trajectories, `start_ood`, the share of start cells that lie off the
         data once the gene is at its level, and for genes that were held in full `log_fold_change` (base 2) with its
-        95 % bootstrap interval `ci_low` and `ci_high`, `qvalue` (Benjamini and Hochberg's over all of them) and `ood`,
+        95 % interval `ci_low` and `ci_high`, `qvalue` (Benjamini and Hochberg's over all of them) and `ood`,
         as in
         :func:`scnode.get.perturbation`; missing for the others.
 

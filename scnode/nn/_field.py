@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
 
 from scnode._errors import ScnodeError
+from scnode._rows import at_rows
 
 if TYPE_CHECKING:
     from typing import Self
@@ -207,9 +209,17 @@ def side_by_side(field: VectorField, n_members: int) -> VectorField:
 
     Every cell stays one row, so that a solver may give it steps of its own.
     """
+    return _SideBySide(field, n_members)
 
-    def joint(t: Tensor, y: Tensor) -> Tensor:
-        apart = y.unflatten(1, (n_members, -1)).transpose(0, 1)
-        return field(t, apart).transpose(0, 1).flatten(1)
 
-    return joint
+@dataclass(frozen=True)
+class _SideBySide:
+    field: VectorField
+    n_members: int
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        apart = y.unflatten(1, (self.n_members, -1)).transpose(0, 1)
+        return self.field(t, apart).transpose(0, 1).flatten(1)
+
+    def at_rows(self, rows: Tensor) -> _SideBySide:
+        return _SideBySide(at_rows(self.field, rows), self.n_members)

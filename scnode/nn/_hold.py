@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from scnode._errors import ScnodeError
+from scnode._rows import at_rows
 from scnode.nn._readout import LinearReadout
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class Hold:
     .. math:: \dot z = f + G^+\big(\dot b - G f - \kappa\,(g(z) - b)\big)
 
     follows the level: :math:`g - b` decays at the rate :math:`\kappa = 10`, so that errors of a solver do not add up. A
-    linear readout :math:`g(z) = Az + c` is the case of a constant Jacobian.
+    linear readout :math:`g(z) = Az + c` is the case of a constant Jacobian. Changes are measured in units of a spread
+    :math:`L`, those :math:`\|L^{-1}\delta\|` of which are least: :math:`G^+ = L\,(GL)^+`.
 
     Parameters
     ----------
@@ -45,10 +47,14 @@ class Hold:
     level
         :math:`b`, shape (held,), or a smooth function of time that takes a scalar or a column (row, 1) and returns
         (held,) or (row, held).
+    spread
+        :math:`L`, a lower triangle (latent, latent), by default one. With :math:`LL^\top` the covariance of the cells
+        the least change is the likeliest one, along directions in which cells vary.
     """
 
     readout: Readout | Tensor
     level: Tensor | Callable[[Tensor], Tensor]
+    spread: Tensor | None = None
 
     @property
     def moves(self) -> bool:
@@ -90,24 +96,24 @@ class Hold:
         value, slope = readout.linearised(states)
         gap = level - value
         if readout.linear:
-            return states + least_change(slope, gap), torch.zeros_like(gap)
+            return states + self._least(slope, gap), torch.zeros_like(gap)
         found, share, slide = states, torch.ones_like(states[..., :1]), torch.ones_like(states[..., :1])
         for step in range(_MOST):
             if step == _MOST - _LAST:
                 share = torch.ones_like(share)
             # Beside the step onto the level set, the part of the way so far that runs along it is taken back.
             offset, miss = found - states, gap.abs().amax(-1, keepdim=True)
-            along = offset - least_change(slope, _along(slope, offset))
-            wide = _size(along) > _ASLANT * _size(offset)
+            along = offset - self._least(slope, _along(slope, offset))
+            wide = self._size(along) > _ASLANT * self._size(offset)
             open_ = (miss > CLOSE) | (wide & (step < _MOST - _LAST))
             if not bool(open_.any()):
                 break
-            onto = share * least_change(slope, gap)
+            onto = share * self._least(slope, gap)
             trial = found + onto - (slide if step < _MOST - _LAST else 0) * along
             value, steep = readout.linearised(trial)
             better = open_ & ((level - value).abs().amax(-1, keepdim=True) < miss.clamp_min(_LOOSE))
             # Where the level set bends away from the start, a whole step along it would lead farther from there.
-            better &= _size(trial - states) <= _size(offset) + _size(onto)
+            better &= self._size(trial - states) <= self._size(offset) + self._size(onto)
             found, gap = torch.where(better, trial, found), torch.where(better, level - value, gap)
             slope = torch.where(better[..., None], steep, slope)
             share = torch.where(better, (2 * share).clamp(max=1.0), share / 2)
@@ -116,22 +122,26 @@ class Hold:
 
     def wrap(self, field: VectorField) -> VectorField:
         """The field along the constraint."""
-        readout = self._readout
+        return _Held(self, field)
 
-        def held(t: Tensor, y: Tensor) -> Tensor:
-            velocity = field(t, y)
-            value, slope = readout.linearised(y)
-            level, rate = self._moving(t, value)
-            return velocity + least_change(slope, rate - _along(slope, velocity) - _RETURN * (value - level))
-
-        return held
+    def at_rows(self, rows: Tensor) -> Hold:
+        """The constraint of some rows of states alone."""
+        return Hold(at_rows(self._readout, rows), self.level, self.spread)
 
     def across(self, states: Tensor, noise: Tensor) -> Tensor:
         """Independent noises (..., latent) along the constraint, as a matrix (..., latent, noise)."""
         slope = self._readout.linearised(states)[1]
-        part = _dual(slope).mT @ slope
+        part = _dual(slope, self.spread).mT @ slope
         same = torch.eye(noise.shape[-1], dtype=noise.dtype, device=noise.device)
         return (same - part) * noise.unsqueeze(-2)
+
+    def _least(self, slope: Tensor, move: Tensor) -> Tensor:
+        return least_change(slope, move, self.spread)
+
+    def _size(self, change: Tensor) -> Tensor:
+        if self.spread is not None:
+            change = torch.linalg.solve_triangular(self.spread, change.unsqueeze(-1), upper=False).squeeze(-1)
+        return change.norm(dim=-1, keepdim=True)
 
     @property
     def _readout(self) -> Readout:
@@ -158,6 +168,24 @@ class Hold:
         return (level if further else level.detach()), rate
 
 
+@dataclass(frozen=True)
+class _Held:
+    """A field along a constraint, which rows of states may have each their own of."""
+
+    hold: Hold
+    field: VectorField
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        velocity = self.field(t, y)
+        value, slope = self.hold._readout.linearised(y)
+        level, rate = self.hold._moving(t, value)
+        gap = rate - _along(slope, velocity) - _RETURN * (value - level)
+        return velocity + self.hold._least(slope, gap)
+
+    def at_rows(self, rows: Tensor) -> _Held:
+        return _Held(self.hold.at_rows(rows), at_rows(self.field, rows))
+
+
 def _rate(value: Tensor, t: Tensor, *, further: bool) -> Tensor:
     if not value.requires_grad:
         return torch.zeros_like(t)
@@ -165,16 +193,12 @@ def _rate(value: Tensor, t: Tensor, *, further: bool) -> Tensor:
     return torch.zeros_like(t) if found is None else found
 
 
-def least_change(slope: Tensor, move: Tensor) -> Tensor:
-    """Smallest changes of states (..., latent) that move their readouts by `move` (..., held)."""
-    dual = _dual(slope)
+def least_change(slope: Tensor, move: Tensor, spread: Tensor | None = None) -> Tensor:
+    """Smallest changes of states (..., latent), by their spread, that move the readouts by `move` (..., held)."""
+    dual = _dual(slope, spread)
     if dual.ndim == 2:
         return move @ dual
     return (move.unsqueeze(-1) * dual).sum(-2)
-
-
-def _size(change: Tensor) -> Tensor:
-    return change.norm(dim=-1, keepdim=True)
 
 
 def _along(slope: Tensor, change: Tensor) -> Tensor:
@@ -182,10 +206,12 @@ def _along(slope: Tensor, change: Tensor) -> Tensor:
     return change @ slope.mT if slope.ndim == 2 else (slope * change.unsqueeze(-2)).sum(-1)
 
 
-def _dual(slope: Tensor) -> Tensor:
-    """Transpose of the pseudoinverse, shape of the slope."""
-    gram = slope @ slope.mT if slope.shape[-2] > 1 else slope.square().sum(-1, keepdim=True)
-    return torch.linalg.solve(gram, slope) if slope.shape[-2] > 1 else slope / gram
+def _dual(slope: Tensor, spread: Tensor | None) -> Tensor:
+    """Transpose of the pseudoinverse in units of a spread, shape of the slope."""
+    wide = slope if spread is None else slope @ spread
+    gram = wide @ wide.mT if slope.shape[-2] > 1 else wide.square().sum(-1, keepdim=True)
+    dual = torch.linalg.solve(gram, wide) if slope.shape[-2] > 1 else wide / gram
+    return dual if spread is None else dual @ spread.mT
 
 
 def _unreached(level: Tensor, gap: Tensor) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 
+from scnode._rows import at_rows
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -53,6 +55,10 @@ class LinearReadout:
         """Values, and the matrix."""
         return self(states), self.matrix
 
+    def at_rows(self, rows: Tensor) -> LinearReadout:
+        """That of some rows of states alone."""
+        return self if self.matrix.ndim == 2 else LinearReadout(self.matrix[rows], self.offset[rows])
+
 
 @dataclass(frozen=True)
 class DecodedReadout:
@@ -84,6 +90,10 @@ class DecodedReadout:
             slopes = [torch.autograd.grad(one, at, create_graph=further, retain_graph=True)[0] for one in sums]
         return (value if further else value.detach()), torch.stack(slopes, -2)
 
+    def at_rows(self, rows: Tensor) -> DecodedReadout:
+        """That of some rows of states alone."""
+        return self if self.columns.ndim == 1 else DecodedReadout(self.decoder, self.columns[rows])
+
 
 @dataclass(frozen=True)
 class JointReadout:
@@ -107,3 +117,7 @@ class JointReadout:
         values, slopes = zip(*(part.linearised(states) for part in self.parts), strict=True)
         full = [slope.expand(*states.shape[:-1], *slope.shape[-2:]) for slope in slopes]
         return torch.cat(values, -1), torch.cat(full, -2)
+
+    def at_rows(self, rows: Tensor) -> JointReadout:
+        """That of some rows of states alone."""
+        return JointReadout(tuple(at_rows(part, rows) for part in self.parts))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from scnode._errors import SolverError
+from scnode._rows import at_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,6 +125,10 @@ class WithJacobian(torch.nn.Module):
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         """Velocity, shape (batch, state)."""
         return self.field(t, y)
+
+    def at_rows(self, rows: Tensor) -> WithJacobian:
+        """Both, of some rows alone."""
+        return WithJacobian(at_rows(self.field, rows), at_rows(self.jacobian, rows))
 
 
 def with_jacobian(field: VectorField, jacobian: VectorField | None) -> VectorField:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from scnode._errors import SolverError
+from scnode._rows import at_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,8 +64,9 @@ def probe(field: VectorField, t: Tensor, t_end: Tensor, y: Tensor) -> Facts:
             f"The field is not finite at the start of {len(rows)} trajectories (first: {int(rows[0])}). "
             "Drop those rows, or mend the field at these states."
         )
-    one = t[-1:] if t.ndim else t
-    alone = len(y) == 1 or _same_alone(field, one, y[-1:], value)
+    one, last = t[-1:] if t.ndim else t, at_rows(field, torch.tensor([len(y) - 1], device=y.device))
+    alone = len(y) == 1 or _same_alone(last, one, y[-1:], value)
+    field = last if alone else field
     at, states = (one, y[-1:]) if alone else (t, y)
     graph = _graph(field, at, states)
     autonomous = not graph.in_time and _same_later(field, at, t_end[-1:] if alone and t_end.ndim else t_end, states)

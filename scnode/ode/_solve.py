@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from scnode._errors import SolverError
+from scnode._rows import at_rows
 from scnode.ode import _torchdiffeq
 from scnode.ode._clock import Clock
 from scnode.ode._control import Control
@@ -72,7 +73,9 @@ def solve(
     field
         :math:`f`, called as ``field(t, y)``: `y` holds some of the trajectories, shape (row, state), and `t` their
         times, shape (row, 1); with fixed steps, or ``control="shared"``, and one list of times, `t` is a scalar.
-        Returns the shape of `y`. A method ``field.jacobian(t, y)`` is used by implicit solvers.
+        Returns the shape of `y`. A method ``field.jacobian(t, y)`` is used by implicit solvers. A field that differs
+        between the rows of `y0` gives each steps of its own where a method ``field.at_rows(rows)`` returns that of
+        some rows, numbers (row,), alone; without it they share their steps.
     y0
         Initial states, shape (batch, state).
     ts
@@ -244,7 +247,8 @@ def _partly_still(field: VectorField, y0: Tensor, ts: Tensor, options: _Options,
     if bool(still.all()):
         return Solution(ts, ys, stats, nothing)
     moving = torch.nonzero(~still).flatten()
-    part = _integrate(field, y0[moving], ts[moving], options)
+    options = replace(options, jacobian=None if options.jacobian is None else at_rows(options.jacobian, moving))
+    part = _integrate(at_rows(field, moving), y0[moving], ts[moving], options)
     counts = {k: nothing.index_put((moving,), v) for k, v in vars(part.stats).items() if k != "n_calls"}
     return Solution(
         ts,

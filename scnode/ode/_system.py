@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from scnode._errors import SolverError
+from scnode._rows import at_rows
 from scnode.ode._measure import jacobian, with_jacobian
 from scnode.ode._step import column, difference_in_time
 
@@ -52,9 +53,8 @@ class FieldSystem:
 
     def __call__(self, s: Tensor, y: Tensor, rows: Tensor) -> Tensor:
         """Slope at `y`, the shape of `y`."""
-        del rows
         self.n_calls += 1
-        slope = self.field(self.time(s, y), y)
+        slope = at_rows(self.field, rows)(self.time(s, y), y)
         if slope.shape != y.shape:
             raise SolverError(
                 f"The field returned shape {tuple(slope.shape)} for states of shape {tuple(y.shape)}. "
@@ -64,9 +64,8 @@ class FieldSystem:
 
     def jacobian(self, s: Tensor, y: Tensor, rows: Tensor) -> Tensor:
         """Jacobian of the slope, shape (row, state, state)."""
-        del rows
         t = self.time(s, y)
-        value = jacobian(self._known, y, t=t, create_graph=torch.is_grad_enabled())
+        value = jacobian(at_rows(self._known, rows), y, t=t, create_graph=torch.is_grad_enabled())
         return value if self.sign == 1 else -value
 
     def time_derivative(self, start: Start) -> Tensor | None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from scnode._errors import ScnodeError
 from scnode.tl._protocol import Course, Segment, breaks_of, read_courses
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 _LEAST = 0.01
 """A VAE decodes expected counts, and no state of it has none: what counts as nothing, in log-normalised units."""
 
+_FLOOR = 1e-6
+"""Least variance of a direction, relative to the mean over all."""
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -30,10 +35,25 @@ class Reader:
         The fitted model.
     outside
         Regressions of genes that are not of the model.
+    spread
+        In units of which states change least, see :class:`scnode.nn.Hold`.
     """
 
     model: LatentODE
     outside: Mapping[str, Regression] = field(default_factory=dict)
+    spread: Tensor | None = None
+
+    @classmethod
+    def of(cls, model: LatentODE, latent: np.ndarray, outside: Mapping[str, Regression] | None = None) -> Reader:
+        """In units of the spread of cells (cell, latent) where the decoder is linear.
+
+        Of principal components the last are mostly noise: along them no cell is as far off as a change of equal length
+        in all of them would go. Other spaces have axes of one scale, or are the genes themselves.
+        """
+        from scnode.nn import PCA
+
+        spread = _spread(latent) if isinstance(model.decoder, PCA) else None
+        return cls(model, outside or {}, spread)
 
     def hold(self, genes: Sequence[str], level: Tensor | Callable[[Tensor], Tensor]) -> Hold:
         """Constraint that keeps genes at levels (gene,), or a function of time that returns (..., gene)."""
@@ -47,7 +67,7 @@ class Reader:
         readout = _joined([part for part, _ in parts])
         rows = [list(genes).index(gene) for _, owners in parts for gene in owners]
         _check_apart(readout, self.model.n_latent, genes)
-        return Hold(readout, self.target(level, rows))
+        return Hold(readout, self.target(level, rows), self.spread)
 
     def holds(self, draws: Sequence[Sequence[str]], n_rows: int, level: Tensor | Callable[[Tensor], Tensor]) -> Hold:
         """The same for each of several choices of as many genes of the model, (draw * row) in all."""
@@ -56,7 +76,7 @@ class Reader:
         columns = self.columns(draws).repeat_interleave(n_rows, 0)
         parts = self._decoded(columns, draws[0])
         rows = [list(draws[0]).index(gene) for _, owners in parts for gene in owners]
-        return Hold(_joined([part for part, _ in parts]), self.target(level, rows))
+        return Hold(_joined([part for part, _ in parts]), self.target(level, rows), self.spread)
 
     def columns(self, draws: Sequence[Sequence[str]]) -> Tensor:
         """Places of genes in the decoder, (draw, gene)."""
@@ -103,12 +123,12 @@ class Reader:
         return LinearReadout(torch.stack([r.weights for r in found]), torch.stack([r.offset for r in found]))
 
 
-def constraint(model: LatentODE, genes: Mapping[str, float]) -> Hold:
+def constraint(reader: Reader, genes: Mapping[str, float]) -> Hold:
     """What keeps genes of the model at constant levels."""
     import torch
 
     levels = torch.tensor([_constant(course) for course in read_courses(genes, 1.0, "initial")])
-    return Reader(model).hold(list(genes), levels)
+    return reader.hold(list(genes), levels)
 
 
 def regimen(
@@ -146,6 +166,16 @@ def linear_decoder(model: LatentODE) -> PCA:
             "Fit with encoder='pca'."
         )
     return decoder
+
+
+def _spread(latent: np.ndarray) -> Tensor:
+    """Root of the covariance of cells, a lower triangle."""
+    import torch
+
+    covariance = np.atleast_2d(np.cov(latent.astype(float), rowvar=False))
+    floor = _FLOOR * np.trace(covariance) / len(covariance) + np.finfo(float).tiny
+    root = np.linalg.cholesky(covariance + floor * np.eye(len(covariance)))
+    return torch.as_tensor(root, dtype=torch.float32)
 
 
 def _side_by_side(segments: Sequence[Segment]) -> Callable[[Tensor], Tensor]:

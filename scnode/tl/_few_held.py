@@ -73,7 +73,7 @@ class FewHeld:
         """Change of each fate's mean share when the genes of each choice are held at a level, (choice, fate)."""
         import torch
 
-        reader, few = Reader(self.model), self.cells.shape[1]
+        reader, few = Reader.of(self.model, self.latent), self.cells.shape[1]
         levels, before = torch.full((len(choices[0]),), float(level)), self._shares(1)
         found = []
         for first in range(0, len(choices), max(1, _ROWS // few)):

@@ -20,7 +20,7 @@ from scnode.tl._constraint import Reader, regimen
 from scnode.tl._control import own_control
 from scnode.tl._experiment import departure, difference_field, set_up
 from scnode.tl._matched import null_effects
-from scnode.tl._outcomes import outcome_table, terminal_groups
+from scnode.tl._outcomes import moved_off, outcome_table, terminal_groups
 from scnode.tl._outside import regress_outside
 from scnode.tl._protocol import Course, GeneLevel, as_table, read_courses
 from scnode.tl._response import responses
@@ -61,8 +61,10 @@ def perturb(
     .. math:: \dot z = f(z) + G^+\big(\dot b - G f(z) - \kappa\,(g(z) - b)\big), \qquad G = \partial g/\partial z,
 
     so that the genes keep their levels with the least change of the velocity while every other responds through the
-    field. Of a linear decoder :math:`G` is constant and the level set a plane; of any other the states written are
-    those nearest on it, whose decoded level is within 1e-4. In a model of RNA the state holds the gene itself:
+    field. Of a linear decoder :math:`G` is constant and the level set a plane, and changes are measured in units of the
+    spread of the cells, :math:`G^+ = CG^\top(GCG^\top)^{-1}` with their covariance :math:`C`: states go where, by the
+    cells, such a level is likeliest. Of any other the states written are those nearest on it, whose decoded level is
+    within 1e-4. In a model of RNA the state holds the gene itself:
     :math:`s` is kept at its level and :math:`u` at :math:`(\gamma/\beta)s`, which is zero for a knock-out. A gene that
     was measured and is not of the model is read off the state by ridge regression.
 
@@ -93,8 +95,8 @@ def perturb(
         Length of the flow in units of the clock, 1 (its full range) by default.
     n_null
         How many random genes, or choices of as many genes, make the null. The smallest p value is one over one more.
-        With 0, or where the model has no other gene, it is that of the bootstrap: whether the ensemble and the start
-        cells agree on the sign.
+        With 0, or where the model has no other gene, it is that of Student's t: whether the members of the ensemble and
+        the start cells agree on the sign.
     noise
         Whether the cells are shaken, each by one Brownian motion a member; by default where the model has a diffusion.
     rng
@@ -143,8 +145,8 @@ def perturb(
         raise ScnodeError(f"t={horizon} must be positive and n_null={n_null} not negative. Leave them out.")
     courses = read_courses(genes, horizon, mode)
     name = _free_name(adata.uns[keys.uns], courses, name, overwrite=overwrite)
-    reader = Reader(model, regress_outside(adata, model, keys, [course.gene for course in courses]))
     latent, rows = np.asarray(adata.obsm[keys.latent], dtype=float), start_rows(adata, start, keys)
+    reader = Reader.of(model, latent, regress_outside(adata, model, keys, [course.gene for course in courses]))
     terminal = terminal_groups(adata, keys, groupby, groups)
     plan = regimen(courses, horizon, lambda which, level: reader.hold([courses[i].gene for i in which], level))
     source, elapsed = random_source(rng), np.linspace(0, horizon, _N_STEPS)
@@ -172,7 +174,8 @@ def perturb(
         null = null_effects(
             experiment, reader, courses, ends=ends, latent=latent, terminal=terminal, n=n_null, rng=source
         )
-        record["fates"] = outcome_table(latent, terminal, *ends, doubt, pvalues=null.pop("pvalues", None))
+        lost = moved_off(latent, control[:, 0, 0], perturbed[:, 0, 0])
+        record["fates"] = outcome_table(latent, terminal, *ends, doubt, lost=lost, pvalues=null.pop("pvalues", None))
         record |= null | {"groupby": groupby or str(adata.uns[keys.uns]["fate"]["groupby"])}
     columns = {
         "shift": (ends[1] - ends[0]).mean(1),

@@ -16,10 +16,10 @@ from scnode.data import Support
 from scnode.model import stored_model
 from scnode.tl._adjoint_path import PIECES, AdjointPath, Odds
 from scnode.tl._cell_clock import cell_clock, own_times
-from scnode.tl._constraint import constraint, linear_decoder
+from scnode.tl._constraint import Reader, constraint, linear_decoder
 from scnode.tl._control import own_control
 from scnode.tl._few_held import FewHeld
-from scnode.tl._outcomes import outcome_table, rival_groups
+from scnode.tl._outcomes import moved_off, outcome_table, rival_groups
 from scnode.tl._trajectories import Start, start_rows
 
 if TYPE_CHECKING:
@@ -57,11 +57,12 @@ def screen(
     `start_ood` tells.
 
     Beside it stands the first order over all start cells and members. Holding the gene with decoder row :math:`a` moves
-    the start onto its plane and takes :math:`a^+ a\cdot f` from the velocity, and to first order in this change the
-    mean log-odds :math:`\Phi_k` of fate :math:`k` at the end of the flow shift by the `score`
+    the start onto its plane and takes :math:`a^+ a\cdot f` from the velocity, where :math:`a^+ = Ca/(a\cdot Ca)` with
+    the covariance :math:`C` of the cells, and to first order in this change the mean log-odds :math:`\Phi_k` of fate
+    :math:`k` at the end of the flow shift by the `score`
 
-    .. math:: -\frac{1}{\|a\|^2}\Big[(a\cdot\lambda_0)(a\cdot z_0 + b - \ell)
-              + \int_0^t (a\cdot\lambda)(a\cdot f)\,\mathrm dt\Big], \qquad \lambda = \partial\Phi_k/\partial z(t),
+    .. math:: -(a^+\cdot\lambda_0)(a\cdot z_0 + b - \ell) - \int_0^t (a^+\cdot\lambda)(a\cdot f)\,\mathrm dt,
+              \qquad \lambda = \partial\Phi_k/\partial z(t),
 
     with :math:`b` the gene's mean and :math:`\ell` the level. The adjoint :math:`\lambda` is the same for all genes:
     one flow and one pass back score thousands. The first order tells which way a gene pulls where it is; held at a far
@@ -112,11 +113,12 @@ def screen(
             f"genes={genes!r}, t={t}, n_verified={n_verified} and n_paired={n_paired} leave nothing to do. Leave them "
             "out."
         )
-    # The level is checked once, on the first gene.
-    constraint(model, {names[0]: level})
     columns = model.columns(names)
     terminal = rival_groups(adata, keys, groupby, groups)
     latent = np.asarray(adata.obsm[keys.latent], dtype=float)
+    reader = Reader.of(model, latent)
+    # The level is checked once, on the first gene.
+    constraint(reader, {names[0]: level})
     rows = start_rows(adata, start, keys)
     states, own = torch.as_tensor(latent[rows], dtype=torch.float32), own_control(adata, model)
     control = None if own is None else own[rows]
@@ -124,17 +126,17 @@ def screen(
     grid = own_times(model, cell_clock(adata, model, keys)[rows], torch.linspace(0, horizon, PIECES + 1))
     field, odds = side_by_side(model.under(control), model.field.n_members), Odds.of(latent, terminal)
     path = AdjointPath.along(field, states.repeat(1, model.field.n_members), grid, odds)
-    scores = _scores(path, model, columns, level)
+    scores = _scores(path, reader, columns, level)
     few = FewHeld.of(model, states, grid[..., [0, -1]], control, latent, terminal)
     table, shifts = (
         pd.DataFrame(values, index=pd.Index(names, name="gene"), columns=pd.Index(fates, name="fate"))
         for values in (scores, few.shifts([[gene] for gene in names], level))
     )
-    off = pd.Series(_off(model, states, latent, columns, level), index=table.index)
+    off = pd.Series(_off(reader, states, latent, columns, level), index=table.index)
     order = _order(table, shifts, off)
     levels = dict.fromkeys(order[:n_verified], level)
     flow = partial(model.flow, states, grid[..., [0, -1]], members=True, control=control)
-    held = _verified(flow, model, levels, latent=latent, terminal=terminal)
+    held = _verified(flow, reader, states, levels, latent=latent, terminal=terminal)
     tidy = table.loc[order].reset_index().melt("gene", var_name="fate", value_name="score")
     tidy["shift"] = shifts.loc[order].to_numpy().T.ravel()
     tidy.insert(1, "start_ood", off[tidy["gene"]].to_numpy())
@@ -188,17 +190,16 @@ def _paired(few: FewHeld, model: LatentODE, genes: pd.Index, shifts: pd.DataFram
     return table.sort_values("synergy", key=abs, ascending=False, kind="stable", ignore_index=True)
 
 
-def _scores(flow: AdjointPath, model: LatentODE, columns: list[int], level: float) -> np.ndarray:
+def _scores(flow: AdjointPath, reader: Reader, columns: list[int], level: float) -> np.ndarray:
     """First-order shift of the log-odds of every fate when a gene is held, (gene, fate)."""
     import torch
 
-    rows, offset = _planes(model, columns, level)
-    scores = []
+    rows, offset = _planes(reader.model, columns, level)
+    across, scores = _across(rows, reader), []
     for adjoint in flow.adjoints:
         pushed = torch.einsum("k,kcml,kcmj->lj", flow.weight, adjoint, flow.velocity)
         pushed += torch.einsum("cml,cmj->lj", adjoint[0], flow.states[0])
-        moved = ((rows @ pushed) * rows).sum(1) + offset * (rows @ adjoint[0].sum((0, 1)))
-        scores.append(-moved / rows.square().sum(1))
+        scores.append(-((across @ pushed) * rows).sum(1) - offset * (across @ adjoint[0].sum((0, 1))))
     return torch.stack(scores, dim=1).numpy()
 
 
@@ -208,19 +209,28 @@ def _planes(model: LatentODE, columns: list[int], level: float) -> tuple[Tensor,
     return decoder.components[columns].detach(), (decoder.mean[columns] - level).detach()
 
 
-def _off(model: LatentODE, states: Tensor, latent: np.ndarray, columns: list[int], level: float) -> np.ndarray:
+def _across(rows: Tensor, reader: Reader) -> Tensor:
+    """Least changes of a state by which each gene changes by one, (gene, latent)."""
+    import torch
+
+    from scnode.nn import Hold, LinearReadout
+
+    by_row = LinearReadout(rows.unsqueeze(1), rows.new_zeros(len(rows), 1))
+    return Hold(by_row, rows.new_ones(1), reader.spread).confine(torch.zeros_like(rows))
+
+
+def _off(reader: Reader, states: Tensor, latent: np.ndarray, columns: list[int], level: float) -> np.ndarray:
     """Share of the starts, of a few, that lie off the cells once a gene is at its level."""
     import torch
 
-    rows, offset = _planes(model, columns, level)
+    rows, offset = _planes(reader.model, columns, level)
     few = states[torch.linspace(0, len(states) - 1, min(len(states), _FEW)).long()]
-    above = (few @ rows.T + offset) / rows.square().sum(1)
-    moved = few[:, None] - above[:, :, None] * rows
+    moved = few[:, None] - (few @ rows.T + offset)[:, :, None] * _across(rows, reader)
     return Support(latent).misses(moved.numpy().astype(float)).mean(0)
 
 
 def _verified(
-    flow: Callable[..., Tensor], model: LatentODE, levels: dict[str, float], **cells: np.ndarray
+    flow: Callable[..., Tensor], reader: Reader, states: Tensor, levels: dict[str, float], **cells: np.ndarray
 ) -> pd.DataFrame:
     """Fates with each of these genes held in full, q values over all of them."""
     import pandas as pd
@@ -232,9 +242,10 @@ def _verified(
     with torch.no_grad():
         control = flow()[:, :, -1].numpy()
         for gene, level in tqdm(levels.items(), desc="Verify", disable=not settings.progress or not levels):
-            hold = constraint(model, {gene: level})
+            hold = constraint(reader, {gene: level})
             held = flow(hold=hold)[:, :, -1].numpy()
-            table = outcome_table(**cells, control=control, perturbed=held, corrected=False)
+            lost = moved_off(cells["latent"], states.numpy(), hold.confine(states).numpy())
+            table = outcome_table(**cells, control=control, perturbed=held, lost=lost, corrected=False)
             tables.append(table.assign(gene=gene))
     if not tables:
         return pd.DataFrame()

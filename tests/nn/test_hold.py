@@ -5,7 +5,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 
 from scnode import ScnodeError, ode
-from scnode.nn import ENCODERS, DecodedReadout, Hold, LinearReadout
+from scnode.nn import ENCODERS, DecodedReadout, Hold, LinearReadout, side_by_side
 
 A = torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, -1.0]], dtype=torch.float64)
 B = torch.tensor([0.5, -1.0], dtype=torch.float64)
@@ -211,3 +211,59 @@ def test_noise_along_the_constraint_does_not_move_the_readout():
     tangent = torch.stack([-states[:, 1], states[:, 0]], 1)
     # Along the circle the noise is what it was.
     torch.testing.assert_close((tangent.unsqueeze(-2) @ matrix)[:, 0], tangent * noise)
+
+
+def test_rows_with_planes_of_their_own_flow_as_each_would_alone():
+    """Values and numbers of steps: one row in a hurry does not set the pace of the others."""
+    rate = torch.tensor([[-1.0], [-40.0], [-1.0]], dtype=torch.float64)
+
+    class Rates:
+        def __init__(self, rate):
+            self.rate = rate
+
+        def __call__(self, t, y):
+            return torch.sin(y) @ MATRIX.T + self.rate * (y - 1)
+
+        def at_rows(self, rows):
+            return Rates(self.rate[rows])
+
+    readout = LinearReadout(torch.eye(3, dtype=torch.float64)[:, None], points(3, 1))
+    hold, ts = Hold(readout, torch.tensor([0.3], dtype=torch.float64)), torch.tensor([0.0, 1.0, 2.0]).double()
+    start = hold.confine(points(3, 3))
+    both = ode.solve(side_by_side(hold.wrap(Rates(rate)), 1), start, ts, solver="tsit5")
+    for row in range(3):
+        one = Hold(LinearReadout(readout.matrix[row], readout.offset[row]), hold.level).wrap(Rates(rate[[row]]))
+        alone = ode.solve(one, start[[row]], ts, solver="tsit5")
+        torch.testing.assert_close(both.ys[[row]], alone.ys, rtol=1e-10, atol=1e-12)
+        assert both.stats.n_steps[row] == alone.stats.n_steps[0]
+    assert both.stats.n_steps[1] > 2 * both.stats.n_steps[0]
+
+
+def test_the_change_is_least_in_units_of_the_spread():
+    """Against the conditional mean of a Gaussian, and against a search along a curved level set."""
+    spread = torch.tensor([[2.0, 0.0, 0.0], [0.5, 1.0, 0.0], [-1.0, 0.3, 0.2]], dtype=torch.float64)
+    covariance, states = spread @ spread.T, points(6, 3)
+    moved = Hold(A, B, spread).confine(states)
+    mean = states + (B - states @ A.T) @ torch.linalg.solve(A @ covariance @ A.T, A @ covariance)
+    torch.testing.assert_close(moved, mean)
+    near = Hold(Circle(), torch.tensor([1.44], dtype=torch.float64), spread).confine(states)
+    assert (near.norm(dim=1) - 1.2).abs().max() < 1e-4
+    inverse = torch.linalg.inv(spread).numpy()
+    for state, found in zip(states.numpy(), near.numpy(), strict=True):
+        sphere = {"type": "eq", "fun": lambda z: z @ z - 1.44}
+        best = minimize(lambda z, at=state: np.square(inverse @ (z - at)).sum(), found, constraints=sphere)
+        # Of the distance, a hundredth is what the search leaves.
+        assert np.linalg.norm(inverse @ (found - state)) < 1.02 * np.sqrt(best.fun) + 1e-4
+
+
+def test_a_held_flow_keeps_its_level_and_moves_along_the_spread():
+    spread = torch.tensor([[2.0, 0.0, 0.0], [0.5, 1.0, 0.0], [-1.0, 0.3, 0.2]], dtype=torch.float64)
+    hold = Hold(A[:1], B[:1], spread)
+    start = hold.confine(points(4, 3))
+    change = hold.wrap(linear)(torch.zeros(()), start) - linear(None, start)
+    across = spread @ spread.T @ A[0]
+    torch.testing.assert_close(change, -(linear(None, start) @ A[0])[:, None] * across / (A[0] @ across))
+    ends = ode.solve(hold.wrap(linear), start, torch.tensor([0.0, 1.0], dtype=torch.float64), **TIGHT).ys[:, -1]
+    torch.testing.assert_close(ends @ A[0], B[:1].expand(4), atol=1e-7, rtol=0)
+    shaken = hold.across(start, torch.ones_like(start))
+    torch.testing.assert_close(A[0] @ shaken, torch.zeros(4, 3, dtype=torch.float64), atol=1e-12, rtol=0)

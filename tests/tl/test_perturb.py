@@ -222,9 +222,11 @@ def test_cells_know_how_far_where_and_when(labelled):
     # The field's difference is that of the held field, by its definition.
     model, z = scnode.get.model(labelled), torch.from_numpy(labelled.obsm["X_scnode"])
     row = model.decoder.components[2]
-    there = z - ((z @ row + model.decoder.mean[2] - 0.3) / (row @ row))[:, None] * row
+    across = torch.from_numpy(np.cov(z.numpy().astype(float), rowvar=False)).float() @ row
+    across = across / (row @ across)
+    there = z - (z @ row + model.decoder.mean[2] - 0.3)[:, None] * across
     moved, plain = (model.velocity(at)[0] for at in (there, z))
-    expected = moved - ((moved @ row) / (row @ row))[:, None] * row - plain
+    expected = moved - (moved @ row)[:, None] * across - plain
     np.testing.assert_allclose(labelled.obsm["velocity_scnode_x_difference"], expected.detach(), atol=1e-4)
 
 
