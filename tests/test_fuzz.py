@@ -212,7 +212,7 @@ def fuzz(n, folder, capsys):
 
 
 def test_some_cases(tmp_path, capsys):
-    fuzz(40, tmp_path, capsys)
+    fuzz(80, tmp_path, capsys)
 
 
 @pytest.mark.slow
