@@ -1,3 +1,7 @@
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # arrays here are small, and threads wait for each other by spinning
+
 import anndata as ad
 import numpy as np
 import pandas as pd

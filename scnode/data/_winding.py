@@ -161,8 +161,10 @@ def _leading_argument(flow: Flow, period: float) -> np.ndarray | None:
     n = flow.n_cells
     place = (np.r_[flow.head, flow.tail], np.r_[flow.tail, flow.head])
     hermitian = sp.csr_matrix((np.r_[entry.conj(), entry], place), shape=(n, n))
+    # A vector that winds evenly is orthogonal to ones: from those, versions of SciPy find another.
+    start = np.exp(2j * np.pi * np.random.default_rng(0).random(n))
     try:
-        vector = eigsh(hermitian, k=1, which="LA", tol=1e-4, v0=np.ones(n, dtype=complex))[1]
+        vector = eigsh(hermitian, k=1, which="LA", tol=1e-4, v0=start)[1]
     except ArpackNoConvergence:
         return None
     return np.angle(vector[:, 0]) / (2 * np.pi)

@@ -156,10 +156,12 @@ def _lbfgs(
     def closure() -> Tensor:
         nonlocal best
         optimizer.zero_grad()
-        # A trial step may be too long for a trajectory to arrive: where it stays is bad enough.
+        # A trial step may be too long for a trajectory to arrive: where it stays is bad enough. Where all stay at their
+        # starts, no parameter matters.
         found = solve(field, y0, observed.ts, **options | {"on_failure": "return"}).ys
         loss = observed.residual(found).square().mean()
-        loss.backward()
+        if loss.requires_grad:
+            loss.backward()
         if best is None or loss.item() < best[0]:
             best = loss.item(), copy.deepcopy(field.state_dict()), y0.detach().clone()
         return loss

@@ -77,7 +77,7 @@ def test_cells_that_change_their_method_keep_their_gradient():
     ts = torch.tensor([0.0, 1.0, 6.0], dtype=DOUBLE)
 
     def grads(gradient, **options):
-        solution = ode.solve(fading, y0, ts, gradient=gradient, rtol=1e-6, atol=1e-8, **options)
+        solution = ode.solve(fading, y0, ts, gradient=gradient, rtol=1e-4, atol=1e-6, **options)
         assert (solution.stats.n_switches > 0).all()
         return torch.autograd.grad(solution.ys.square().sum(), [y0, rate])
 

@@ -89,13 +89,14 @@ class Explosive(torch.nn.Module):
         return self.k * y**2 - 4 * y
 
 
-@pytest.mark.parametrize("method", ["gauss_newton", "lbfgs"])
-def test_steps_into_a_field_that_runs_away_are_shortened(method):
+# With the last, a trial step comes that no trajectory leaves its start under.
+@pytest.mark.parametrize(("method", "solver"), [("gauss_newton", "auto"), ("lbfgs", "auto"), ("lbfgs", "tsit5")])
+def test_steps_into_a_field_that_runs_away_are_shortened(method, solver):
     y0 = torch.tensor([[1.0], [1.9]], dtype=torch.float64)
     with torch.no_grad():
         ys = ode.solve(Explosive(2.0), y0, TS, rtol=1e-9, atol=1e-11).ys
     field = Explosive(-3.0)
-    ode.fit_trajectories(field, TS, ys, method=method, tolerance=1e-12)
+    ode.fit_trajectories(field, TS, ys, method=method, solver=solver, rtol=1e-4, atol=1e-6, tolerance=1e-12)
     assert field.k.item() == pytest.approx(2.0, abs=1e-3)
 
 

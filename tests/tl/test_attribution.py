@@ -76,7 +76,7 @@ def test_a_model_of_rna_shares_out_between_its_genes():
     adata = scnode.datasets.bifurcation(n_cells=200, n_genes=20, rng=1)
     with scnode.settings.override(verbosity=0):
         scnode.tl.fit(adata, field="rna", genes=list(adata.var_names[:9]), n_members=1, max_epochs=5)
-    scnode.tl.attribution(adata, groupby="clusters", groups=["FateA", "FateB"], start=np.arange(200) < 9, n_steps=3)
+    scnode.tl.attribution(adata, groupby="clusters", groups=["FateA", "FateB"], start=np.arange(200) < 3, n_steps=3)
     record = adata.uns["scnode"]["attribution"]
     assert record["contribution"].shape == (2, 9, 3)
     np.testing.assert_allclose(record["sum"], record["change"], rtol=0.05, atol=0.01)

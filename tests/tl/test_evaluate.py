@@ -89,11 +89,13 @@ def test_extrapolation_is_judged_where_it_can_be_checked(forecast, verdict):
 
 def test_new_fits_take_the_stored_parameters_and_leave_the_model(days, calls):
     adata = days.copy()
+    adata.uns["scnode"]["params"]["max_epochs"] = 3
     before = adata.uns["scnode"]["model"]["arrays"]
     latent = adata.obsm["X_scnode"].copy()
     scnode.tl.evaluate(adata, time_key="day", holdout=2.0, n_splits=1)
     assert calls[0]["use_rep"] == "X_plane"
     assert calls[0]["n_members"] == 2
+    assert calls[0]["max_epochs"] == 3
     assert calls[0]["time_key"] == "day"
     for name, values in adata.uns["scnode"]["model"]["arrays"].items():
         np.testing.assert_array_equal(values, before[name])
@@ -114,9 +116,8 @@ def test_given_parameters_need_no_run(days, calls, tmp_path):
 
 
 def test_the_same_rng_gives_the_same_figures(days, calls):
-    first, again = (
-        scnode.tl.evaluate(days, time_key="day", holdout=2.0, n_splits=1, rng=5, copy=True) for _ in range(2)
-    )
+    options = {"holdout": 2.0, "params": {"use_rep": "X_plane", "max_epochs": 5}, "n_splits": 1, "rng": 5}
+    first, again = (scnode.tl.evaluate(days, time_key="day", copy=True, **options) for _ in range(2))
     pd.testing.assert_frame_equal(scnode.get.evaluation(first), scnode.get.evaluation(again), check_exact=True)
     assert len(calls) == 2
 

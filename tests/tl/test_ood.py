@@ -88,13 +88,11 @@ def test_the_radius_holds_the_way_of_other_cells(scored):
     assert inside.mean() > 0.8
 
 
-def test_the_same_seed_gives_the_same_score(fork, scored):
-    again = scnode.tl.ood(fork, copy=True)
-    assert "scnode_ood" not in fork.obs
-    np.testing.assert_array_equal(again.obs["scnode_ood"], scored.obs["scnode_ood"])
+def test_another_seed_gives_much_the_same_score(fork, scored):
     other = scnode.tl.ood(fork, copy=True, rng=1)
-    assert not np.array_equal(again.obs["scnode_ood"], other.obs["scnode_ood"])
-    assert np.corrcoef(again.obs["scnode_ood"], other.obs["scnode_ood"])[0, 1] > 0.6
+    assert "scnode_ood" not in fork.obs
+    assert not np.array_equal(scored.obs["scnode_ood"], other.obs["scnode_ood"])
+    assert np.corrcoef(scored.obs["scnode_ood"], other.obs["scnode_ood"])[0, 1] > 0.6
 
 
 def test_later_trajectories_are_judged_by_the_calibration(scored):
@@ -124,8 +122,11 @@ def test_a_new_fit_takes_the_old_score_away(scored):
     assert "ood" not in adata.uns["scnode"]
 
 
-def test_the_report_names_shares_groups_and_why(scored):
-    adata = scnode.tl.ood(scored, groupby="side", copy=True)
+def test_the_report_names_shares_groups_and_why(scored, caplog):
+    with caplog.at_level("WARNING", logger="scnode"):
+        adata = scnode.tl.ood(scored, groupby="side", horizon=3.0, copy=True)
+    assert "beyond the range of the clock" in caplog.text
+    assert np.isfinite(adata.obs["scnode_ood"]).all()
     report = adata.uns["scnode"]["ood"]["report"]
     doubted = adata.obs["scnode_ood"] > 0.5
     assert report.startswith(f"{100 * doubted.mean():.0f} % of the cells and ")
@@ -145,7 +146,7 @@ def test_what_is_written_survives_a_file(scored, tmp_path):
 
 
 def test_an_ensemble_of_one_has_no_disagreement_and_no_radius(fork, caplog):
-    alone = fork.copy()
+    alone = fork[::4].copy()
     with scnode.settings.override(verbosity=0):
         scnode.tl.fit(alone, use_rep="X_plane", pseudotime_key="when", n_members=1, max_epochs=20)
     with scnode.settings.override(verbosity=1), caplog.at_level("WARNING", logger="scnode"):
@@ -160,14 +161,9 @@ def test_an_ensemble_of_one_has_no_disagreement_and_no_radius(fork, caplog):
         scnode.tl.trajectories(alone, n_samples=2)
 
 
-def test_a_horizon_beyond_the_clock_is_answered_with_a_warning(fork, caplog):
+def test_a_forecast_beyond_the_clock_is_given_with_a_warning(scored, caplog):
     with caplog.at_level("WARNING", logger="scnode"):
-        long = scnode.tl.ood(fork, horizon=3.0, copy=True)
-    assert "beyond the range of the clock" in caplog.text
-    assert np.isfinite(long.obs["scnode_ood"]).all()
-    caplog.clear()
-    with caplog.at_level("WARNING", logger="scnode"):
-        scnode.tl.trajectories(long, t=4.0, n_steps=3)
+        scnode.tl.trajectories(scored, t=4.0, n_steps=3, copy=True)
     assert "beyond the range of the clock" in caplog.text
 
 
