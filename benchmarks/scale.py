@@ -102,8 +102,9 @@ def main():
 HEAD = """# Time and memory by the number of cells
 
 Simulated sparse counts of 2,000 genes, backed by an h5ad and read in chunks; processor seconds on one thread (a fit of
-two members and at most five epochs; velocity stands for its matrix of transitions), and the peak of memory in GB; in
-brackets the exponent of growth from the row above.
+two members and at most five epochs; velocity stands for its matrix of transitions), and the peak of memory in GB, which
+is that of the last step, whose graph of neighbours stands in memory; in brackets the exponent of growth from the row
+above.
 Written by `python benchmarks/scale.py`.
 
 """
