@@ -10,7 +10,7 @@ from scnode.data._evenly import evenly
 
 _NUMBERS = 1 << 26
 _MOST = 50_000
-_GRAPH = 30
+_GRAPH = 31
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ class Neighbors:
     def of(cls, latent: np.ndarray, *, k: int) -> Neighbors:
         """The `k` nearest cells of each; k is bounded by the number of cells.
 
-        Of more than 50,000 cells, up to 30 neighbours are nearly all of the nearest, and wider neighbourhoods, which
-        are there to average, are those among 50,000 evenly taken cells: their cost grows with the number of cells.
+        Of more than 50,000 cells, up to 31 (the cell itself and 30 others, for graphs) are nearly all of the nearest.
+        Wider neighbourhoods, which are there to average, are those among 50,000 evenly taken cells, at a cost that
+        grows with the number of cells.
         """
         k = min(k, len(latent))
         search = _approximate if len(latent) > _MOST and k <= _GRAPH else _among_some

@@ -16,6 +16,8 @@ from scnode.model import stored_model
 if TYPE_CHECKING:
     from anndata import AnnData
 
+_PAIRS = 1 << 21
+
 
 def transition_matrix(
     adata: AnnData, *, n_neighbors: int = 30, key_added: str = DEFAULT, copy: bool = False
@@ -69,13 +71,21 @@ def transitions(
     """Transition probabilities to the nearest other cells, or to those of `near` (cell, neighbour)."""
     if near is None:
         near = Neighbors.of(latent, k=n_neighbors + 1).index[:, 1:]
-    move = latent[near] - latent[:, None]
-    length = np.linalg.norm(move, axis=2) * np.linalg.norm(velocity, axis=1)[:, None]
-    along = np.einsum("nkd,nd->nk", move, velocity)
-    cos = np.divide(along, length, out=np.zeros_like(along), where=length > 0)
-    weight = np.exp(sharpness * (cos - cos.max(1, keepdims=True)))
-    weight /= weight.sum(1, keepdims=True)
+    parts = np.array_split(np.arange(len(near)), 1 + near.size // _PAIRS)
+    weight = np.concatenate([_weights(latent, velocity, near, rows, sharpness) for rows in parts])
     n, k = near.shape
     matrix = sp.csr_matrix((weight.ravel(), near.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
     matrix.sort_indices()
     return matrix
+
+
+def _weights(
+    latent: np.ndarray, velocity: np.ndarray, near: np.ndarray, rows: np.ndarray, sharpness: float
+) -> np.ndarray:
+    """Probabilities (row, neighbour) by the angle between the velocity and the way there."""
+    move = latent[near[rows]] - latent[rows, None]
+    length = np.linalg.norm(move, axis=2) * np.linalg.norm(velocity[rows], axis=1)[:, None]
+    along = np.einsum("nkd,nd->nk", move, velocity[rows])
+    cos = np.divide(along, length, out=np.zeros_like(along), where=length > 0)
+    weight = np.exp(sharpness * (cos - cos.max(1, keepdims=True)))
+    return weight / weight.sum(1, keepdims=True)

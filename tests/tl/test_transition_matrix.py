@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 import scnode
 from scnode import ScnodeError
+from scnode.tl import _transition_matrix
 from scnode.tl._transition_matrix import transitions
 
 
@@ -39,6 +40,13 @@ def test_probabilities_match_their_formula(n, k, twins, seed):
         length = np.linalg.norm(move, axis=1) * np.linalg.norm(velocity[i])
         cosine = np.divide(move @ velocity[i], length, out=np.zeros(len(move)), where=length > 0)
         np.testing.assert_allclose(matrix[[i]].data, np.exp(3 * cosine) / np.exp(3 * cosine).sum())
+
+
+def test_parts_of_the_cells_make_one_matrix(monkeypatch):
+    latent, velocity = np.random.default_rng(0).normal(size=(2, 50, 3))
+    whole = transitions(latent, velocity, n_neighbors=7)
+    monkeypatch.setattr(_transition_matrix, "_PAIRS", 60)
+    np.testing.assert_array_equal(transitions(latent, velocity, n_neighbors=7).toarray(), whole.toarray())
 
 
 def test_runs_are_told_apart(fitted):
