@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from functools import cache
-from pathlib import Path
 
 import anndata as ad
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from _draw import BLUE, GREEN, GREY, ORANGE, RED, draw
 
 import scnode
 
-BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "0.6"
 SIDES = ["FateA", "FateB"]
 
 
@@ -229,16 +227,5 @@ def growth() -> plt.Figure:
 PAGES = (diagnostics, encoders, fate, field, growth, time_course, trust)
 
 
-def main() -> None:
-    """Draw all, or those named."""
-    scnode.settings.verbosity = 1
-    asked = sys.argv[1:] or [page.__name__ for page in PAGES]
-    for page in PAGES:
-        if page.__name__ in asked:
-            target = Path(__file__).parents[1] / "_static" / f"{page.__name__}.png"
-            page().savefig(target, dpi=100)
-            plt.close("all")
-
-
 if __name__ == "__main__":
-    main()
+    draw(PAGES)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import anndata as ad
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from _draw import BLUE, GREEN, GREY, ORANGE, RED, draw
 from scipy.integrate import solve_ivp
 
 import scnode
-
-BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "0.6"
 
 
 def cells(states: np.ndarray, velocity: np.ndarray | None = None, **columns: np.ndarray) -> ad.AnnData:
@@ -225,16 +221,5 @@ def time_dependent() -> plt.Figure:
 KINDS = (controlled, discrete, polynomial, potential, rna, stochastic, stoichiometric, time_dependent)
 
 
-def main() -> None:
-    """Draw all, or those named."""
-    scnode.settings.verbosity = 1
-    asked = sys.argv[1:] or [kind.__name__ for kind in KINDS]
-    for kind in KINDS:
-        if kind.__name__ in asked:
-            target = Path(__file__).parents[1] / "_static" / f"{kind.__name__}.png"
-            kind().savefig(target, dpi=100)
-            plt.close("all")
-
-
 if __name__ == "__main__":
-    main()
+    draw(KINDS)
