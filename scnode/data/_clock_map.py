@@ -10,6 +10,7 @@ import numpy as np
 
 from scnode._errors import EvidenceError
 from scnode._validation import numeric_obs
+from scnode.data._evenly import evenly
 from scnode.data._lift import derivative_along
 from scnode.data._pseudotime import pseudotime_tangents
 
@@ -131,7 +132,7 @@ def map_by_velocity(time: np.ndarray, space: Space, velocity: np.ndarray) -> Clo
         )
     total = np.r_[0, np.cumsum(np.diff(edges) / np.maximum(mean, _LEAST_RATE * np.median(mean[forward])))]
     knots, first = np.unique(time, return_index=True)
-    told = np.linspace(0, len(knots) - 1, min(len(knots), _MOST_KNOTS)).round().astype(int)
+    told = evenly(len(knots), _MOST_KNOTS)
     return ClockMap(knots[told], PchipInterpolator(edges, total / total[-1])(share[first[told]]), "velocity")
 
 

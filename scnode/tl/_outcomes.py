@@ -134,9 +134,8 @@ def log_change(before: np.ndarray, after: np.ndarray, n_starts: int) -> np.ndarr
     return np.log2((after + half) / (before + half))
 
 
-def moved_off(latent: np.ndarray, control: np.ndarray, perturbed: np.ndarray) -> np.ndarray:
+def moved_off(support: Support, control: np.ndarray, perturbed: np.ndarray) -> np.ndarray:
     """Which start states (start, latent) no cell is like once genes are at their levels, though one was before."""
-    support = Support(latent)
     return support.misses(perturbed.astype(float)) & ~support.misses(control.astype(float))
 
 

@@ -13,7 +13,7 @@ from scnode._random import random_source
 from scnode._settings import logger
 from scnode._typing import RandomState
 from scnode._write import written
-from scnode.data import evenly
+from scnode.data import Support, evenly
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock
 from scnode.tl._constraint import Reader, regimen
@@ -174,7 +174,7 @@ def perturb(
         null = null_effects(
             experiment, reader, courses, ends=ends, latent=latent, terminal=terminal, n=n_null, rng=source
         )
-        lost = moved_off(latent, control[:, 0, 0], perturbed[:, 0, 0])
+        lost = moved_off(Support(latent), control[:, 0, 0], perturbed[:, 0, 0])
         record["fates"] = outcome_table(latent, terminal, *ends, doubt, lost=lost, pvalues=null.pop("pvalues", None))
         record |= null | {"groupby": groupby or str(adata.uns[keys.uns]["fate"]["groupby"])}
     columns = {

@@ -238,14 +238,15 @@ def _verified(
     from scipy.stats import false_discovery_control
     from tqdm.auto import tqdm
 
-    tables = []
+    tables, support = [], Support(cells["latent"])
     with torch.no_grad():
         control = flow()[:, :, -1].numpy()
         for gene, level in tqdm(levels.items(), desc="Verify", disable=not settings.progress or not levels):
             hold = constraint(reader, {gene: level})
             held = flow(hold=hold)[:, :, -1].numpy()
-            lost = moved_off(cells["latent"], states.numpy(), hold.confine(states).numpy())
-            table = outcome_table(**cells, control=control, perturbed=held, lost=lost, corrected=False)
+            lost = moved_off(support, states.numpy(), hold.confine(states).numpy())
+            off = support.misses(held)
+            table = outcome_table(**cells, control=control, perturbed=held, doubt=off, lost=lost, corrected=False)
             tables.append(table.assign(gene=gene))
     if not tables:
         return pd.DataFrame()

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
+from scnode.data import Support
 from scnode.tl._outcomes import log_change, moved_off, outcome_table
 
 LATENT = np.concatenate([np.zeros((40, 2)), np.full((40, 2), 5.0)]) + 0.1 * np.random.default_rng(0).normal(
@@ -60,4 +61,4 @@ def test_coverage_of_a_known_effect():
 def test_a_start_is_lost_where_holding_takes_it_off_the_cells():
     control = np.array([[0.0, 0.0], [0.0, 0.0], [30.0, 0.0]])
     perturbed = np.array([[0.05, 0.0], [20.0, 0.0], [30.0, 5.0]])
-    assert moved_off(LATENT, control, perturbed).tolist() == [False, True, False]
+    assert moved_off(Support(LATENT), control, perturbed).tolist() == [False, True, False]
