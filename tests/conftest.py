@@ -1,6 +1,9 @@
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # arrays here are small, and threads wait for each other by spinning
+# Arrays here are small, and threads wait for each other by spinning. Numba's parallel functions, which scanpy calls,
+# set the number of all of a process.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 import anndata as ad
 import numpy as np

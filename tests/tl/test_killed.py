@@ -32,7 +32,7 @@ def run(*arguments, **variables):
 @pytest.mark.slow
 def test_kill_9_at_random_moments(source, tmp_path):
     # A fork of a process whose OpenMP threads have worked waits for them forever: libgomp keeps their pool.
-    said = run("kill", source, tmp_path, OMP_NUM_THREADS="1")
+    said = run("kill", source, tmp_path, OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
     ends = [line for line in said.splitlines() if line.startswith("trial")]
     assert len(ends) == TIMES
     assert all(line.endswith("same") for line in ends), said
