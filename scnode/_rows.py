@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -11,6 +12,12 @@ Rowwise = TypeVar("Rowwise")
 
 
 def at_rows(whole: Rowwise, rows: Tensor) -> Rowwise:
-    """That of some rows of the batch alone, by its method ``at_rows``; itself where it has none."""
+    """That of some rows of the batch alone, by its method ``at_rows``; itself where it has none.
+
+    A bound method, such as the mean of a field, is that of the object's rows.
+    """
+    if isinstance(whole, MethodType):
+        owner = at_rows(whole.__self__, rows)
+        return whole if owner is whole.__self__ else getattr(owner, whole.__name__)
     taken = getattr(whole, "at_rows", None)
     return whole if taken is None else taken(rows)

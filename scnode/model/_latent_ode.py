@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from scnode import ode
 from scnode._errors import ScnodeError, SolverError
+from scnode._rows import at_rows
 from scnode._validation import near
 from scnode.data import Controls
 from scnode.model._moving import Moving, since
 from scnode.model._record import read_record, write_record
-from scnode.nn import ControlledField, Field, Regimen
+from scnode.nn import Field, Regimen
 from scnode.train._losses import MOST_IMPLICIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import torch
     from torch import Tensor
 
     from scnode.nn import Diffusion, Encoder, Hold
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 # Times the reach of the field, to which every state beyond it is pulled back.
 _RUNAWAY = 10.0
+_NOISE_STEPS, _STEPS = 40, 100
 
 
 class LatentODE(nn.Module):
@@ -77,7 +79,7 @@ class LatentODE(nn.Module):
         self.transform, self.use_rep = transform, use_rep
         self.batch_key, self.batches = batch_key, [str(b) for b in batches]
         self.controls = controls
-        known, taken = len(controls.names) if controls else 0, getattr(field, "n_controls", 0)
+        known, taken = len(controls.names) if controls else 0, field.n_controls
         if known != taken:
             raise ScnodeError(
                 f"The field takes {taken} controls, and {known} are named. Pass controls= of as many columns."
@@ -135,21 +137,21 @@ class LatentODE(nn.Module):
             )
         return [place[gene] for gene in genes]
 
-    def under(self, control: Input | None) -> Field:
+    def under(self, control: Input | None, *, origin: Tensor | None = None) -> Field:
         """The field under an input, see :meth:`scnode.nn.ControlledField.under`; None where it takes none.
+
+        An input counts as the field does, or from an `origin`.
 
         Raises
         ------
         ScnodeError
             An input for a field without, or none for a field that takes one.
         """
-        if isinstance(self.field, ControlledField) != (control is not None):
+        if bool(self.field.n_controls) != (control is not None):
             if self.controls is None:
                 raise ScnodeError("The field takes no input. Leave control= out, or fit with control_key=.")
             raise ScnodeError(f"The field is under {self.controls.names}. Pass their values as control=.")
-        if control is None or not isinstance(self.field, ControlledField):
-            return self.field
-        return self.field.under(control)
+        return self.field if control is None else self.field.under(control, origin=origin)
 
     def velocity(
         self, latent: Tensor, *, t: Tensor | None = None, control: Input | None = None
@@ -183,11 +185,12 @@ class LatentODE(nn.Module):
         """Trajectories (start, sample, time, latent): one of the ensemble mean, or one of each member.
 
         Times (time,) or (start, time) are those of the clock where the field depends on it, and else count from
-        anywhere. Where states are long, those of all members together, the default solver is dopri5: Jacobians would
-        cost more than its small steps. With `hold`, whose times count from the start, the starts are confined to its
-        constraint and the flow stays on it. A `control` or a `hold` that jumps is solved piece by piece. With `noise`,
-        Brownian paths of (sample, start), the trajectories are those of the drift and the diffusion, in 40 steps of
-        Euler and Maruyama; `options` of :func:`scnode.ode.solve` then have no effect.
+        anywhere. A `control` counts as they do, or where the field depends on time from the start. Where states are
+        long, those of all members together, the default solver is dopri5: Jacobians would cost more than its small
+        steps. With `hold`, whose times count from the start, the starts are confined to its constraint and the flow
+        stays on it. A `control` or a `hold` that jumps is solved piece by piece. With `noise`, Brownian paths of
+        (sample, start), the trajectories are those of the drift and the diffusion, in 40 steps of Euler and Maruyama;
+        `options` of :func:`scnode.ode.solve` then have no effect.
 
         Raises
         ------
@@ -195,18 +198,20 @@ class LatentODE(nn.Module):
             A level that no state has, or noise for a model without a diffusion.
         """
         n_samples, regimen = self.field.n_members if members else 1, Regimen.of(hold)
-        timed = regimen.moves or noise is not None
+        field = self._set_out(control, ts)
+        timed = regimen.moves or noise is not None or (field.time_dependent and len(field.pieces()[0]) > 0)
         elapsed = since(ts) if timed else ts
-        moving = Moving(self.under(control), regimen, n_samples if members else 0, ts[..., :1] if timed else None)
+        moving = Moving(field, regimen, n_samples if members else 0, ts[..., :1] if timed else None)
         start = regimen.confine(start)
         if noise is not None:
-            ys = moving.shake(start, elapsed, self._diffusion(), noise)
+            stochastic: dict[str, Any] = {"solver": "euler_maruyama", "step": float(elapsed[-1]) / _NOISE_STEPS}
+            ys = moving.shake(start, elapsed, self._diffusion(), brownian=noise, **stochastic)
             self._check_near(ys.unflatten(2, (n_samples, -1)))
         else:
             if n_samples * self.n_latent > MOST_IMPLICIT:
                 options = {"solver": "dopri5"} | options
             if not members and hold is None:
-                options = {"jacobians": [piece.jacobian for piece in moving.fields]} | options
+                options = {"jacobians": moving.slopes()} | options
             ys = moving.solve(start, elapsed, options)
         ys = moving.retract(ys, elapsed if timed else elapsed.reshape(-1, elapsed.shape[-1])[0])
         return ys.unflatten(2, (n_samples, -1)).transpose(1, 2)
@@ -223,7 +228,8 @@ class LatentODE(nn.Module):
     ) -> Tensor:
         """Stochastic trajectories (start, sample, time, latent) of the ensemble's mean drift and the diffusion.
 
-        `options` go to :func:`scnode.ode.solve_sde`.
+        Times and `control` are as for :meth:`flow`, and so are its pieces. `options` go to
+        :func:`scnode.ode.solve_sde`, by default steps of a hundredth of the time.
 
         Raises
         ------
@@ -232,13 +238,20 @@ class LatentODE(nn.Module):
         SolverError
             Steps that are too long for the field.
         """
-        field = self.under(control)
-        options = {"jacobian": field.jacobian} | options
-        ys = ode.solve_sde(
-            field.mean, self._diffusion(), start, ts, n_samples=n_samples, generator=generator, **options
-        ).ys
+        rows = torch.arange(len(start), device=start.device).repeat_interleave(n_samples)
+        field = at_rows(self._set_out(control, ts), rows)
+        elapsed, origin = (ts, None) if ts.ndim == 1 else (since(ts), ts[rows, :1])
+        # One for all pieces: each would begin a default one anew, with the same noise.
+        generator = torch.Generator(start.device).manual_seed(0) if generator is None else generator
+        options = {"generator": generator, "step": float(elapsed[-1] - elapsed[0]) / _STEPS} | options
+        ys = Moving(field, Regimen.of(None), 0, origin).shake(start[rows], elapsed, self._diffusion(), **options)
+        ys = ys.unflatten(0, (len(start), n_samples))
         self._check_near(ys)
         return ys
+
+    def _set_out(self, control: Input | None, ts: Tensor) -> Field:
+        """The field under an input, which counts from the start where the field's own time is the clock."""
+        return self.under(control, origin=ts[..., :1] if self.field.time_dependent else None)
 
     def _check_near(self, states: Tensor) -> None:
         """Noisy steps have no error control, and run away where they are too long for the field."""

@@ -9,7 +9,8 @@ import torch
 
 from scnode import ode
 from scnode._errors import ScnodeError
-from scnode.nn import ControlledField, side_by_side
+from scnode._rows import at_rows
+from scnode.nn import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scnode._typing import VectorField
-    from scnode.nn import Diffusion, Field, Regimen
-
-_NOISE_STEPS = 40
+    from scnode.nn import Diffusion, Field, Hold, Regimen
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,11 @@ class Moving:
 
     def pieces(self) -> list[VectorField]:
         """The field before, between and after the breaks, on (member, row, latent) or, of the mean, (row, latent)."""
-        starts = [-torch.inf, *self.breaks.tolist()]
-        return [self._piece(start) for start in starts]
+        return [self._piece(start) for start in self._starts]
+
+    def slopes(self) -> list[VectorField]:
+        """Jacobians of the pieces of the mean without a constraint, (row, latent, latent)."""
+        return [self._slope(start) for start in self._starts]
 
     def jumps(self) -> list[Callable[[Tensor], Tensor]]:
         """What becomes of the states (row, member * latent) at every break."""
@@ -65,19 +67,18 @@ class Moving:
             options = {"jumps": self.jumps()} | options
         return ode.solve_pieces(fields, self.breaks, start.repeat(1, apart), ts, **options).ys
 
-    def shake(self, start: Tensor, ts: Tensor, diffusion: Diffusion, noise: ode.BrownianPath) -> Tensor:
-        """Noisy trajectories (row, time, member * latent), along Brownian paths of (member, row), in fixed steps."""
+    def shake(self, start: Tensor, ts: Tensor, diffusion: Diffusion, **options: Any) -> Tensor:
+        """Noisy trajectories (row, time, member * latent) of (member, row), by :func:`scnode.ode.solve_sde`."""
         members, edges = max(self.n_samples, 1), torch.unique(torch.cat([ts, self.breaks.to(ts)]))
         edges = edges[(edges >= ts[0]) & (edges <= ts[-1])]
         state, found = start.repeat(members, 1), []
-        fields = self.pieces()
-        step = float(ts[-1] - ts[0]) / _NOISE_STEPS
         for place in range(len(edges)):
             if place:
-                leg, number = edges[place - 1 : place + 1], int((self.breaks.to(ts) <= edges[place - 1]).sum())
-                drift, spread = self._noisy(fields[number], diffusion, leg[0])
-                options: dict[str, Any] = {"solver": "euler_maruyama", "step": step, "brownian": noise}
-                state = ode.solve_sde(drift, spread, state, leg, **options).ys[:, 0, -1]
+                leg = edges[place - 1 : place + 1]
+                began = self._starts[int((self.breaks.to(ts) <= leg[0]).sum())]
+                drift, spread = self._noisy(began, diffusion)
+                slope = None if self.n_samples else self._slope(began)
+                state = ode.solve_sde(drift, spread, state, leg, jacobian=slope, **options).ys[:, 0, -1]
                 if bool((self.regimen.breaks.to(ts) == edges[place]).any()):
                     apart = state.unflatten(0, (members, -1))
                     state = self.regimen.confine(apart, edges[place]).flatten(0, 1)
@@ -96,21 +97,35 @@ class Moving:
     @property
     def fields(self) -> list[Field]:
         """The field before, between and after the breaks of its input, free of constraints."""
-        return [*self.field.pieces()[1]] if isinstance(self.field, ControlledField) else [self.field]
+        return self.field.pieces()[1]
+
+    @property
+    def _starts(self) -> list[float]:
+        return [-torch.inf, *self.breaks.tolist()]
 
     @property
     def _control_breaks(self) -> Tensor:
-        if not isinstance(self.field, ControlledField):
-            return torch.zeros(0, dtype=torch.float64)
-        breaks = self.field.pieces()[0].double()
-        return breaks if self.origin is None or not len(breaks) else breaks - self.origin.double()
+        breaks, own = self.field.pieces()[0].double(), self.field.input_origin
+        if self.origin is None or not len(breaks):
+            return breaks
+        # Where the input counts from the start of each cell, so do its breaks.
+        since = self.origin if own is None else self.origin - own
+        return breaks - since.double().reshape(-1)[:1]
+
+    def _at(self, start: float) -> Field:
+        return self.fields[int((self._control_breaks <= start).sum())]
+
+    def _slope(self, start: float) -> VectorField:
+        return _later(self._at(start).jacobian, self.origin)
 
     def _piece(self, start: float) -> VectorField:
-        field = self.fields[int((self._control_breaks <= start).sum())]
-        one: VectorField = field if self.n_samples else field.mean
-        one = one if self.origin is None else _later(one, self.origin)
-        hold = self.regimen.holds[int((self.regimen.breaks <= start).sum())]
+        field = self._at(start)
+        one = _later(field if self.n_samples else field.mean, self.origin)
+        hold = self._hold(start)
         return one if hold is None else hold.wrap(one)
+
+    def _hold(self, start: float) -> Hold | None:
+        return self.regimen.holds[int((self.regimen.breaks <= start).sum())]
 
     def _jump(self, at: Tensor) -> Callable[[Tensor], Tensor]:
         apart = max(self.n_samples, 1)
@@ -121,9 +136,10 @@ class Moving:
 
         return jump
 
-    def _noisy(self, field: VectorField, diffusion: Diffusion, start: Tensor) -> tuple[VectorField, VectorField]:
+    def _noisy(self, start: float, diffusion: Diffusion) -> tuple[VectorField, VectorField]:
         """Drift and diffusion of rows (member * row, latent)."""
-        members, hold = max(self.n_samples, 1), self.regimen.at(start)
+        field, members = self._piece(start), max(self.n_samples, 1)
+        hold = self._hold(start)
 
         def drift(t: Tensor, y: Tensor) -> Tensor:
             apart = y.unflatten(0, (members, -1))
@@ -154,5 +170,19 @@ def since(ts: Tensor) -> Tensor:
     return elapsed[0]
 
 
-def _later(field: VectorField, origin: Tensor) -> VectorField:
-    return lambda t, y: field(t + origin, y)
+def _later(field: VectorField, origin: Tensor | None) -> VectorField:
+    return field if origin is None else _Later(field, origin)
+
+
+@dataclass(frozen=True)
+class _Later:
+    """A field whose time counts from an origin, a scalar or a column (row, 1)."""
+
+    field: VectorField
+    origin: Tensor
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        return self.field(t + self.origin, y)
+
+    def at_rows(self, rows: Tensor) -> _Later:
+        return _Later(at_rows(self.field, rows), self.origin[rows] if self.origin.ndim == 2 else self.origin)

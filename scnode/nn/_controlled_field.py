@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-
 from scnode._errors import ScnodeError
-from scnode.nn._inputs import Before, breaks_of, value_at
 from scnode.nn._mlp_field import MLPField
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from torch import Tensor
-
-    from scnode.nn._inputs import Input
 
 
 class ControlledField(MLPField):
@@ -81,48 +76,11 @@ class ControlledField(MLPField):
             n_further=n_controls,
         )
         self.n_controls, self.rest = n_controls, rest
-        self.input: Input | None = None
 
     @property
     def sizes(self) -> dict[str, Any]:
         """Those of the perceptron, the dimension of the input, and whether nothing moves without it."""
         return {**super().sizes, "n_controls": self.n_controls, "rest": self.rest}
-
-    def under(self, u: Input) -> ControlledField:
-        """The same field, sharing its weights, under an input.
-
-        Parameters
-        ----------
-        u
-            A constant (control,), one for each cell (cell, control), a :class:`scnode.nn.Schedule`, or a callable that
-            takes a time, a scalar or a column (row, 1), and returns (control,) or (row, control). Gradients flow to
-            all that they are made of.
-
-        Returns
-        -------
-        ControlledField
-            A field as :func:`scnode.ode.solve` takes it. Where the input jumps a solver must not step across: take
-            :meth:`pieces`, or :meth:`scnode.model.LatentODE.flow`, which does.
-
-        Raises
-        ------
-        ScnodeError
-            A constant of another dimension, or not finite.
-        """
-        if not callable(u):
-            u = torch.as_tensor(u, dtype=None if torch.is_tensor(u) else self.scale.dtype)
-            if u.ndim not in (1, 2) or u.shape[-1] != self.n_controls or not bool(torch.isfinite(u).all()):
-                raise ScnodeError(
-                    f"An input of shape {tuple(u.shape)} is no finite input of {self.n_controls} controls. Pass "
-                    f"({self.n_controls},), or (cell, {self.n_controls})."
-                )
-        return self._bound(u)
-
-    def pieces(self) -> tuple[Tensor, list[ControlledField]]:
-        """Times at which the input jumps or bends, (break,), and the field before, between and after them."""
-        u = self._bound_input()
-        breaks = breaks_of(u)
-        return breaks, [*(self._bound(Before(u, end)) for end in breaks), self]
 
     def scaled(self, t: Tensor, z: Tensor) -> Tensor:
         """Value of every member's network at state and input."""
@@ -134,25 +92,8 @@ class ControlledField(MLPField):
         driven = super().scaled_jacobian(t, z)
         return driven - MLPField.scaled_jacobian(self._idle(), t, z) if self.rest else driven
 
-    def _bound(self, u: Input) -> ControlledField:
-        bound = copy.copy(self)
-        # Past the registry of modules, which both share: a policy that is a module stays the caller's.
-        bound.__dict__["input"] = u
-        return bound
-
     def _idle(self) -> ControlledField:
-        return self._bound(self.scale.new_zeros(self.n_controls))
-
-    def _bound_input(self) -> Input:
-        if self.input is None:
-            raise ScnodeError("The field is under no input. Call field.under(u) first.")
-        return self.input
+        return self.under(self.scale.new_zeros(self.n_controls))
 
     def _inputs(self, t: Tensor, z: Tensor) -> Tensor:
-        u = value_at(self._bound_input(), t).to(z)
-        if u.shape[-1] != self.n_controls:
-            raise ScnodeError(
-                f"The input has shape {tuple(u.shape)} at times of shape {tuple(t.shape)}. Return (..., "
-                f"{self.n_controls}), the field's controls."
-            )
-        return torch.cat((super()._inputs(t, z), u.expand(*z.shape[:-1], self.n_controls)), -1)
+        return self._with_input(t, super()._inputs(t, z))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import nn
 
 from scnode._errors import ScnodeError
 from scnode._rows import at_rows
+from scnode.nn._driven import Driven
 
 if TYPE_CHECKING:
     from typing import Self
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scnode._typing import VectorField
 
 
-class Field(nn.Module):
+class Field(Driven):
     r"""Ensemble of fields :math:`f(t, x) = s_v\,g(t, (x - \mu) / s_x)` with :math:`g` of order one on the data.
 
     Beyond a distance R of :math:`\mu`, set by :meth:`set_scales`, :math:`g` would extrapolate without bound. There the

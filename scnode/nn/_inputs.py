@@ -9,6 +9,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from scnode._rows import at_rows
+
 Input: TypeAlias = "Tensor | Callable[[Tensor], Tensor]"
 
 
@@ -21,6 +23,13 @@ def value_at(u: Input, t: Tensor) -> Tensor:
 def breaks_of(u: Input) -> Tensor:
     """Times at which an input says that it jumps or bends; a constant and a plain callable name none."""
     return getattr(u, "breaks", torch.zeros(0))
+
+
+def of_rows(u: Input, rows: Tensor) -> Input:
+    """That of some rows, numbers (row,), of an input that may differ from row to row."""
+    if isinstance(u, Tensor):
+        return u[rows] if u.ndim == 2 else u
+    return at_rows(u, rows)
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,10 @@ class Joint:
         rows = torch.broadcast_shapes(*(v.shape[:-1] for v in values))
         return torch.cat([v.expand(*rows, v.shape[-1]) for v in values], -1)
 
+    def at_rows(self, rows: Tensor) -> Joint:
+        """That of some rows alone."""
+        return Joint(tuple(of_rows(part, rows) for part in self.parts))
+
 
 @dataclass(frozen=True)
 class Before:
@@ -66,3 +79,7 @@ class Before:
         """Value of the input at the last moment before the end, where `t` is not earlier."""
         last = torch.nextafter(self.end.detach().to(t), t.new_full((), -torch.inf))
         return value_at(self.input, torch.minimum(t, last))
+
+    def at_rows(self, rows: Tensor) -> Before:
+        """That of some rows alone."""
+        return Before(of_rows(self.input, rows), self.end)

@@ -27,14 +27,15 @@ _ADVICE = "Pass S of shape (species, reactions), such as scnode.pp.stoichiometry
 
 
 class StoichiometricField(Field):
-    r"""Field :math:`f(x) = S\,r(x)` of reactions whose rates :math:`r` are learned.
+    r"""Field :math:`f(x, u, t) = S\,r(x, u, t)` of reactions whose rates :math:`r` are learned.
 
-    .. math:: r(x) = s_v\,\mathrm{softplus}(\mathrm{MLP}((x - \mu) / s_x)),
+    .. math:: r(x, u, t) = s_v\,\mathrm{softplus}(\mathrm{MLP}((x - \mu) / s_x, t, u)),
 
-    one network per ensemble member. A quantity :math:`w^\top x` with :math:`w^\top S = 0` is conserved whatever the
-    rates: every method of :mod:`scnode.ode` combines velocities, or solves :math:`(I - h\gamma J) k = f` with
-    :math:`w^\top J = 0`, and so keeps it to rounding. Beyond the reach of the data the pull back is
-    :math:`S S^+` of that of :class:`scnode.nn.Field`, and keeps it too.
+    one network per ensemble member; the time and an input :math:`u`, such as the dose of an inhibitor, on request.
+    :meth:`under` gives the field under one input, which solvers take. A quantity :math:`w^\top x` with
+    :math:`w^\top S = 0` is conserved whatever the rates: every method of :mod:`scnode.ode` combines velocities, or
+    solves :math:`(I - h\gamma J) k = f` with :math:`w^\top J = 0`, and so keeps it to rounding. Beyond the reach of the
+    data the pull back is :math:`S S^+` of that of :class:`scnode.nn.Field`, and keeps it too.
 
     Parameters
     ----------
@@ -54,6 +55,8 @@ class StoichiometricField(Field):
         Of the hidden layers: ``"silu"``, ``"softplus"`` or ``"tanh"``.
     time_dependent
         Hand the time to the networks as one more input.
+    n_controls
+        Dimension of the input u, of order one; 0 for none.
     non_negative
         Reactions run forward only; a reversible one is two columns. Otherwise rates are the networks' plain values.
 
@@ -90,8 +93,11 @@ class StoichiometricField(Field):
         generator: torch.Generator | None = None,
         activation: str = "silu",
         time_dependent: bool = False,
+        n_controls: int = 0,
         non_negative: bool = True,
     ) -> None:
+        if n_controls < 0:
+            raise ScnodeError(f"StoichiometricField(n_controls={n_controls}) is no dimension. Pass 0 for no input.")
         matrix = _matrix(S)
         rows, columns = (S.index, S.columns) if hasattr(S, "columns") else (None, None)
         self._start(
@@ -102,6 +108,7 @@ class StoichiometricField(Field):
             hidden=hidden,
             activation=activation,
             time_dependent=time_dependent,
+            n_controls=n_controls,
             non_negative=non_negative,
         )
         self.S.copy_(torch.as_tensor(matrix))
@@ -126,6 +133,7 @@ class StoichiometricField(Field):
         activation: str,
         time_dependent: bool,
         non_negative: bool,
+        n_controls: int = 0,
         n_members: int = 1,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -133,10 +141,10 @@ class StoichiometricField(Field):
         check_networks("StoichiometricField", hidden=hidden, activation=activation)
         self.species, self.reactions = species, reactions
         self.hidden, self.activation = tuple(hidden), activation
-        self.time_dependent, self.non_negative = time_dependent, non_negative
+        self.time_dependent, self.n_controls, self.non_negative = time_dependent, n_controls, non_negative
         self.register_buffer("S", torch.zeros(len(species), len(reactions)))
         self.register_buffer("inverse", torch.zeros(len(reactions), len(species)))
-        widths = (len(species) + time_dependent, *hidden, len(reactions))
+        widths = (len(species) + time_dependent + n_controls, *hidden, len(reactions))
         self.weights, self.biases = new_networks(n_members, widths, generator)
 
     @property
@@ -149,6 +157,7 @@ class StoichiometricField(Field):
             "hidden": list(self.hidden),
             "activation": self.activation,
             "time_dependent": self.time_dependent,
+            "n_controls": self.n_controls,
             "non_negative": self.non_negative,
         }
 
@@ -190,7 +199,7 @@ class StoichiometricField(Field):
             * perceptron_jacobian(inputs, *network, self.activation)
             for value, network in zip(values, split(self.weights, self.biases), strict=True)
         ]
-        # The time is the last input, and no state.
+        # Time and input come after the states.
         return self.S @ functools.reduce(torch.add, chains)[..., : self.n_latent] / self.n_members
 
     def allowed(self, direction: Tensor) -> Tensor:
@@ -201,7 +210,7 @@ class StoichiometricField(Field):
         return networks(self._inputs(t, z), self.weights, self.biases, self.activation)
 
     def _inputs(self, t: Tensor, z: Tensor) -> Tensor:
-        return with_time(t, z) if self.time_dependent else z
+        return self._with_input(t, with_time(t, z) if self.time_dependent else z)
 
     def _rates(self, value: Tensor) -> Tensor:
         return F.softplus(value) if self.non_negative else value

@@ -49,16 +49,16 @@ def annotate(
     seen = np.ones(adata.n_obs, dtype=bool) if snapshots is None else snapshots.seen
     states = torch.as_tensor(_all_states(adata, model, space, seen, layer=params.get("layer")), dtype=torch.float32)
     clock = _clock(adata, gathered, snapshots, params)
-    t = torch.as_tensor(clock, dtype=torch.float32)[:, None]
+    t, control = torch.as_tensor(clock, dtype=torch.float32)[:, None], own_control(adata, model)
     with torch.no_grad():
-        velocity, sd = model.velocity(states, t=t, control=own_control(adata, model))
+        velocity, sd = model.velocity(states, t=t, control=control)
     if not torch.isfinite(velocity).all():
         raise ScnodeError(
             "The fitted field is not finite: the evidence is degenerate, as with most cells identical. Drop duplicated "
             "cells, or lower lr=."
         )
     agreement = _agreement(gathered, velocity.numpy(), seen)
-    figures, conserved = model.field.report(t, states), report_conserved(model, states)
+    figures, conserved = model.field.report(t, states), report_conserved(model, states, control)
     noise = describe_noise(model, states, velocity, snapshots)
     adata.obsm[keys.latent] = states.numpy()
     adata.obsm[keys.velocity] = velocity.numpy()
@@ -145,7 +145,9 @@ def _control(model: LatentODE) -> dict[str, Any]:
     if model.controls is None:
         return {}
     reference = {c.key: c.reference for c in model.controls.columns}
-    return {"control": {"names": model.controls.names, "reference": reference, "rest": model.field.sizes["rest"]}}
+    return {
+        "control": {"names": model.controls.names, "reference": reference, "rest": model.field.sizes.get("rest", False)}
+    }
 
 
 def _write_potential(adata: AnnData, keys: Keys, model: LatentODE, states: Tensor, t: Tensor) -> None:

@@ -51,18 +51,14 @@ def check_field(
     if isinstance(field, StoichiometricField):
         check_species(field, adata, use_rep)
     if time_dependent:
-        _check_time(field, control_key)
+        _check_time(field)
     return _with_input(field, control_key)
 
 
-def _check_time(field: str | Field, control_key: str | Sequence[str] | None) -> None:
+def _check_time(field: str | Field) -> None:
     """Refuse kinds that cannot depend on time."""
     from scnode.nn import FIELDS, Field
 
-    if control_key is not None:
-        raise ScnodeError(
-            f"time_dependent=True with control_key={control_key!r}: the input has times of its own. Leave one out."
-        )
     if isinstance(field, Field) and not field.time_dependent:
         raise ScnodeError(
             f"time_dependent=True, and field= is an autonomous {type(field).__name__}. Pass one that was made with "
@@ -77,16 +73,22 @@ def _with_input(field: str | Field, control_key: str | Sequence[str] | None) -> 
     """The field, which takes an input exactly where there is one."""
     from scnode.nn import ControlledField, MLPField
 
+    name = field if isinstance(field, str) else field.name
+    takes = name == ControlledField.name if isinstance(field, str) else field.n_controls > 0
     if control_key is None:
-        if field == ControlledField.name or isinstance(field, ControlledField):
+        if takes:
             raise ScnodeError(
-                "field='controlled' needs an input. Pass control_key= with the obs column of a dose or drug."
+                f"field={name!r} needs an input. Pass control_key= with the obs column of a dose or drug."
             )
         return field
-    if field in (MLPField.name, ControlledField.name) or isinstance(field, ControlledField):
-        return ControlledField.name if field == MLPField.name else field
-    name = field if isinstance(field, str) else field.name
-    raise ScnodeError(f"field={name!r} takes no input, and control_key={control_key!r}. Leave field= out.")
+    if field == MLPField.name:
+        return ControlledField.name
+    if not takes:
+        raise ScnodeError(
+            f"field={name!r} takes no input, and control_key={control_key!r}. Leave field= out, or pass one that was "
+            "made with n_controls=, such as scnode.nn.StoichiometricField(S, n_controls=1)."
+        )
+    return field
 
 
 def new_model(

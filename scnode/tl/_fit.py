@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from scnode.nn import Field
 
 _MAX_EPOCHS = 200
-_NOISELESS = {"rna": "of abundances, which it would make negative", "controlled": "under an input (control_key=)"}
 
 
 def fit(
@@ -105,7 +104,7 @@ def fit(
         `obs` column or columns of what each cell is under, constant over its life: a numeric dose, divided by its
         largest absolute value (take logarithms before, where doses span decades); a boolean; or a categorical, one
         input for each category but the first, the reference. The field is then a :class:`scnode.nn.ControlledField`
-        :math:`f_\theta(z, u)`. Cells are averaged, coupled and carried along among those under the same. Cells at
+        :math:`f_\theta(z, u)`, or the one passed that was made with as many `n_controls`. Cells are averaged, coupled and carried along among those under the same. Cells at
         the reference of every column are untreated: those of the first time start each arm that has no cells there;
         and where they are seen at one time alone, and times are all the evidence, they are taken to be at rest, and
         :math:`f_\theta(z, 0) = 0`.
@@ -236,8 +235,12 @@ def fit(
     field = check_field(field, adata, use_rep=use_rep, control_key=control_key, time_dependent=time_dependent)
     params["field"] = field if isinstance(field, str) else field.name
     check_rna(field, genes, encoder, use_rep=use_rep, decoder=decoder, batch_key=batch_key)
-    _check_noise(params["field"], noise=noise, time_dependent=time_dependent)
-    _check_answers(unbalanced=unbalanced, restore=restore, rescale_clock=rescale_clock)
+    _check_answers(noise=noise, unbalanced=unbalanced, restore=restore, rescale_clock=rescale_clock)
+    if noise and params["field"] == "rna":
+        raise ScnodeError(
+            "noise=True: no diffusion is fitted to a field 'rna' of abundances, which it would make negative. Leave it "
+            "out."
+        )
     if unbalanced and control_key is not None:
         raise ScnodeError(
             f"unbalanced=True with control_key={control_key!r}: growth is not learned by arm. Pass growth_key=, or "
@@ -268,10 +271,10 @@ def fit(
         reuse=seen is adata,
     )
     seen_snapshots = None if snapshots is None else snapshots.of_seen()
-    if time_dependent and seen_snapshots is not None:
-        space = within_times(space, seen_snapshots)
     time_alone = not (lineage_key or pseudotime_key or velocity_key)
     space = space.under(arms_of(seen, controls, seen_snapshots, time_alone=time_alone))
+    if time_dependent and seen_snapshots is not None:
+        space = within_times(space, seen_snapshots)
     gathered = gather(
         seen,
         space,
@@ -341,15 +344,6 @@ def _snapshots(
     if batch_key is not None and batch_key in adata.obs:
         warn_of_confounded_batches(adata, snapshots, batch_key)
     return snapshots
-
-
-def _check_noise(field: str, *, noise: bool, time_dependent: bool) -> None:
-    if not isinstance(noise, bool):
-        raise ScnodeError(f"noise={noise!r} is no answer. Pass True for a diffusion, or leave it out.")
-    if noise and field in _NOISELESS:
-        raise ScnodeError(f"noise=True: no diffusion is fitted to a field {field!r} {_NOISELESS[field]}. Leave it out.")
-    if noise and time_dependent:
-        raise ScnodeError("noise=True: a diffusion is fitted to autonomous fields. Leave out time_dependent=.")
 
 
 def _check_answers(**answers: object) -> None:

@@ -92,7 +92,8 @@ def build_space(
 def within_times(space: FitSpace, snapshots: Snapshots) -> FitSpace:
     """The same with neighbours of one time each: cells of other times say nothing of a field that depends on it."""
     k = min(space.evidence.neighbors.index.shape[1], *(len(own) for own in snapshots.rows))
-    near = Neighbors.among(space.latent, snapshots.number, k=k)
+    together = np.stack([snapshots.number, space.evidence.all_arms.crowd])
+    near = Neighbors.among(space.latent, np.unique(together, axis=1, return_inverse=True)[1].reshape(-1), k=k)
     return replace(space, evidence=replace(space.evidence, neighbors=near))
 
 

@@ -57,7 +57,7 @@ def same_reactions(field: Field, rng: np.random.Generator) -> dict[str, Field]:
     return {"field": field.fresh(n_members=field.n_members, generator=generator)}
 
 
-def report_conserved(model: LatentODE, states: Tensor) -> dict[str, Any]:
+def report_conserved(model: LatentODE, states: Tensor, control: Tensor | None) -> dict[str, Any]:
     """What the reactions conserve, how far the cells differ in it, and how well solves keep it."""
     import torch
 
@@ -69,7 +69,8 @@ def report_conserved(model: LatentODE, states: Tensor) -> dict[str, Any]:
     basis = field.conserved
     chosen = torch.linspace(0, len(states) - 1, min(len(states), _MOST_CELLS)).long()
     with torch.no_grad():
-        ends = model.flow(states[chosen], torch.tensor([0.0, 1.0]))[:, 0]
+        own = None if control is None else control[chosen]
+        ends = model.flow(states[chosen], torch.tensor([0.0, 1.0]), control=own)[:, 0]
     # In double precision: only the drift of the solve is to be seen, not that of the sum.
     held, of_cells = (y.double() @ basis.double().T for y in (ends, states))
     drift = (held[:, 1] - held[:, 0]).abs().amax(0)

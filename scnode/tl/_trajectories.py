@@ -17,7 +17,7 @@ from scnode._write import written
 from scnode.data import evenly
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
-from scnode.tl._control import Level, chosen_control
+from scnode.tl._control import Level, chosen_control, own_control
 from scnode.tl._trust import Trust, judge_trajectories
 
 if TYPE_CHECKING:
@@ -136,7 +136,9 @@ def _noisy_solver(model: LatentODE, adata: AnnData, keys: Keys, step: float) -> 
 
     few = evenly(adata.n_obs, _N_ASKED)
     states = torch.as_tensor(np.asarray(adata.obsm[keys.latent])[few], dtype=torch.float32)
-    rates = torch.linalg.eigvals(model.field.jacobian(cell_clock(adata, model, keys)[few], states)).abs()
+    control = own_control(adata, model)
+    field = model.under(None if control is None else control[few])
+    rates = torch.linalg.eigvals(field.jacobian(cell_clock(adata, model, keys)[few], states)).abs()
     return "srk2" if float(rates.max()) * step < 1 else "implicit_euler"
 
 

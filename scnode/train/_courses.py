@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from scnode.train._losses import snapshot_loss
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from scnode.nn import ControlledField
+    from scnode.nn import Field
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,12 @@ class Course:
 
 
 def course_loss(
-    field: ControlledField,
+    field: Field,
     courses: Sequence[Course],
     cells: dict[str, Tensor],
-    *,
-    solve_options: dict[str, Any],
+    loss: Callable[..., Tensor],
 ) -> Tensor:
-    """Mean of :func:`snapshot_loss` over the arms, by their numbers of snapshots to reach.
+    """Mean of a loss of snapshots over the arms, by their numbers of snapshots to reach.
 
     Parameters
     ----------
@@ -66,16 +63,16 @@ def course_loss(
         Those of two stops and more.
     cells
         `arm` and `snapshot` (cell,), `latent` (cell, latent), `boot` (cell, member) and, it may be, `growth` (cell,).
-    solve_options
-        As for :func:`snapshot_loss`.
+    loss
+        Called with the field under one input, and the stop, window, `states`, `weight` and `growth` of the cells on a
+        course, as :func:`scnode.train._losses.snapshot_loss` takes them.
     """
     total, legs = cells["latent"].new_zeros(()), 0
     for course in courses:
         own = course.to(cells["latent"].device)
         here, stop, window = own.place(cells["arm"].long(), cells["snapshot"].long())
-        states, weight = cells["latent"][here], cells["boot"].T[:, here]
         growth = cells["growth"][here] if "growth" in cells else None
-        under = field.under(own.control)
-        loss = snapshot_loss(under, stop, window, states, weight, solve_options=solve_options, growth=growth)
-        total, legs = total + (len(own.times) - 1) * loss, legs + len(own.times) - 1
+        on_it = {"states": cells["latent"][here], "weight": cells["boot"].T[:, here], "growth": growth}
+        leg = loss(field.under(own.control), stop, window, **on_it)
+        total, legs = total + (len(own.times) - 1) * leg, legs + len(own.times) - 1
     return total / legs

@@ -162,6 +162,7 @@ def fit_field(
             solve_options=None if examples.snapshot is None else dict(solve_options),
             options=trainer_options,
             generator=torch_generator(rng),
+            courses=examples.courses,
             resume=resume,
             restore=restore,
         )

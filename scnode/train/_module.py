@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from scnode.nn import ControlledField, Field
+from scnode.nn import Field
 from scnode.train._courses import Course, course_loss
 from scnode.train._losses import LossTerms, path_loss, regression_loss, snapshot_loss
 
@@ -65,7 +65,7 @@ class FieldModule(L.LightningModule):
     def _under(self, batch: Batch, states: str = "latent") -> Field:
         """The field under the input of every state, where it takes one."""
         control = f"{states}_control"
-        return self.field.under(batch[control]) if isinstance(self.field, ControlledField) else self.field
+        return self.field.under(batch[control]) if self.field.n_controls else self.field
 
     def _regression(self, batch: Batch, states: str, weight: Tensor) -> Tensor:
         velocity, clock = ("velocity", "clock") if states == "latent" else (f"{states}_velocity", f"{states}_clock")
@@ -74,17 +74,14 @@ class FieldModule(L.LightningModule):
     def _snapshots(self, batch: Batch) -> Tensor | None:
         if "snapshot" not in batch or self.solve_options is None:
             return None
-        if isinstance(self.field, ControlledField):
-            return course_loss(self.field, self.courses, batch, solve_options=self.solve_options)
-        return snapshot_loss(
-            self.field,
-            batch["snapshot"],
-            batch["window"],
-            batch["latent"],
-            batch["boot"].T,
-            solve_options=self.solve_options,
-            growth=batch.get("growth"),
-        )
+        if self.field.n_controls:
+            return course_loss(self.field, self.courses, batch, self._carried)
+        cells = {"states": batch["latent"], "weight": batch["boot"].T, "growth": batch.get("growth")}
+        return self._carried(self.field, batch["snapshot"], batch["window"], **cells)
+
+    def _carried(self, field: Field, snapshot: Tensor, window: Tensor, **cells: Any) -> Tensor:
+        """Distance of snapshots from those before them, carried by the field."""
+        return snapshot_loss(field, snapshot, window, **cells, solve_options=self.solve_options or {})
 
     def training_step(self, batch: Batch) -> Tensor:
         """Loss of one training batch."""

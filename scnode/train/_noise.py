@@ -10,18 +10,20 @@ import torch
 
 from scnode import ode
 from scnode._errors import SolverError
+from scnode._rows import at_rows
 from scnode.nn import side_by_side
 from scnode.train._losses import LossTerms, paired_energy
 from scnode.train._module import CellData, FieldModule
 from scnode.train._stage import Fitted, note, run_stage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
 
     from scnode.nn import Diffusion, Field
+    from scnode.train._courses import Course
     from scnode.train._module import Batch
 
 # Of a window between snapshots: the method is of weak order 2.
@@ -62,9 +64,11 @@ class NoiseModule(FieldModule):
         local: float,
         solve_options: dict[str, Any] | None,
         generator: torch.Generator,
+        courses: Sequence[Course] = (),
         restore: bool = True,
     ) -> None:
-        super().__init__(field, lr=lr, local=local, solve_options=solve_options, restore=restore)
+        rest: dict[str, Any] = {"courses": courses, "restore": restore}
+        super().__init__(field, lr=lr, local=local, solve_options=solve_options, **rest)
         self.diffusion, self.generator = diffusion, generator
         self.seed = generator.initial_seed()
 
@@ -73,19 +77,10 @@ class NoiseModule(FieldModule):
         likelihood = walk_loss(self.diffusion, batch["states"][:, 0], batch["strayed"], batch["lasted"])
         return NoiseTerms(likelihood, None if self.solve_options is None else super().terms(batch))
 
-    def _snapshots(self, batch: Batch) -> Tensor | None:
+    def _carried(self, field: Field, snapshot: Tensor, window: Tensor, **cells: Any) -> Tensor:
         # The same noise at every validation: epochs are compared with each other.
         generator = self.generator if self.training else torch.Generator().manual_seed(self.seed)
-        return noisy_snapshot_loss(
-            self.field,
-            self.diffusion,
-            batch["snapshot"],
-            batch["window"],
-            batch["latent"],
-            weight=batch["boot"].T,
-            generator=generator,
-            growth=batch.get("growth"),
-        )
+        return noisy_snapshot_loss(field, self.diffusion, snapshot, window, **cells, generator=generator)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What a resumed fit needs beyond the weights."""
@@ -164,8 +159,9 @@ def strays(field: Field, paths: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
     :math:`r = z_K - z_0 - \sum_k \tfrac12 (f(z_k) + f(z_{k+1}))\,\Delta t_k` along walks over smoothed states.
     """
     with torch.no_grad():
-        flat = paths.flatten(0, 1)
-        velocity = field.mean(flat.new_zeros(()), flat).unflatten(0, paths.shape[:2])
+        flat, clock = paths.flatten(0, 1), times.reshape(-1, 1)
+        rows = torch.arange(len(paths), device=paths.device).repeat_interleave(paths.shape[1])
+        velocity = at_rows(field, rows).mean(clock, flat).unflatten(0, paths.shape[:2])
     carried = (velocity[:, 1:] + velocity[:, :-1]) / 2 * times.diff(dim=1).unsqueeze(-1)
     stray = (paths[:, -1] - paths[:, 0] - carried.sum(1)).square()
     went_on = (paths.diff(dim=1) != 0).any(-1).all(1)
@@ -174,7 +170,8 @@ def strays(field: Field, paths: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
 
 def start_noise(field: Field, diffusion: Diffusion, tensors: Batch) -> tuple[Tensor, Tensor]:
     """Set the diffusion to the one that suits all walks alike; return their deviations and durations."""
-    strayed, lasted = strays(field, tensors["states"], tensors["times"])
+    under = field.under(tensors["latent_control"]) if field.n_controls else field
+    strayed, lasted = strays(under, tensors["states"], tensors["times"])
     mean = strayed.sum() / (lasted.sum() * strayed.shape[1]).clamp_min(1e-12)
     least = 1e-6 * float(field.scale)
     diffusion.set_scales(center=field.center, scale=field.scale, level=mean.sqrt().clamp_min(least))
@@ -192,6 +189,7 @@ def fit_noise(
     solve_options: dict[str, Any] | None,
     options: Mapping[str, Any],
     generator: torch.Generator,
+    courses: Sequence[Course] = (),
     resume: Path | None = None,
     restore: bool = True,
 ) -> Fitted:
@@ -204,8 +202,8 @@ def fit_noise(
         batch_size=data.batch_size,
         generator=data.generator,
     )
-    rest: dict[str, Any] = {"solve_options": solve_options, "generator": generator, "restore": restore}
-    module = NoiseModule(field, diffusion, lr=lr, local=local, **rest)
+    rest: dict[str, Any] = {"solve_options": solve_options, "courses": courses, "restore": restore}
+    module = NoiseModule(field, diffusion, lr=lr, local=local, generator=generator, **rest)
     before, notes = copy.deepcopy(module.state_dict()), list[str]()
     try:
         marks = {"lr": lr, "batch_size": data.batch_size, **(solve_options or {})}

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import solve_ivp
 
 from scnode import ScnodeError, nn, ode
 from scnode.data import Controls
@@ -197,3 +198,82 @@ def test_a_record_brings_field_and_controls_back(tmp_path):
         assert again.field.sizes == field.sizes
         y, u = states().float(), torch.tensor([0.3, 1.0])
         assert torch.equal(again.under(u).mean(ZERO.float(), y), field.under(u).mean(ZERO.float(), y))
+
+
+def test_an_input_counts_from_an_origin_of_each_cell():
+    field, y, u = controlled(time_dependent=True), states(), states(2, 2, seed=2)
+    t, origin = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None], torch.full((5, 1), 0.4, dtype=torch.float64)
+    found = field.under(nn.Schedule([0.0, 0.3], u), origin=origin).mean(t, y)
+    # The field is at its own time, whatever that of the input.
+    torch.testing.assert_close(found, field.under(u[(t[:, 0] >= 0.7).long()]).mean(t, y))
+
+
+def test_some_rows_are_under_their_own_inputs():
+    field, y, u = controlled(n_members=2), states(), states(5, 2, seed=2)
+    rows, policy = torch.tensor([3, 0]), nn.Schedule([0.0, 1.0], u[:2])
+    torch.testing.assert_close(field.under(u).at_rows(rows).mean(ZERO, y[rows]), field.under(u).mean(ZERO, y)[rows])
+    torch.testing.assert_close(
+        field.under(policy).at_rows(rows).mean(ZERO, y[rows]), field.under(u[0]).mean(ZERO, y[rows])
+    )
+    assert controlled().at_rows(rows).input is None
+
+
+@pytest.mark.parametrize("members", [False, True])
+def test_a_schedule_counts_from_the_start_and_the_field_by_the_clock(members):
+    """x' = A x + B u(t - t0) + t: two starts of one state, at clocks of their own."""
+    field = nn.ControlledField(2, n_controls=1, hidden=(), time_dependent=True).double()
+    with torch.no_grad():
+        field.weights[0].copy_(torch.cat([MATRIX.T, torch.ones(1, 2, dtype=torch.float64), DRIVE])[None])
+    clock = torch.tensor([[0.0], [0.4]], dtype=torch.float64)
+    schedule = nn.Schedule([0.0, 0.25], torch.tensor([[2.0], [-1.0]], dtype=torch.float64))
+    since = torch.tensor([0.0, 0.2, 0.6], dtype=torch.float64)
+    options = {"control": schedule, "members": members, "rtol": 1e-9, "atol": 1e-11}
+    found = model_of(field).flow(START[:1].expand(2, -1), clock + since, **options)[:, 0]
+    for row, began in enumerate(clock[:, 0].tolist()):
+
+        def velocity(t, x, began=began):
+            return MATRIX.numpy() @ x + DRIVE[0].numpy() * (2.0 if t - began < 0.25 else -1.0) + t
+
+        way, state = [START[0].numpy()], START[0].numpy()
+        for start, end in [(0.0, 0.2), (0.2, 0.25), (0.25, 0.6)]:
+            leg = solve_ivp(velocity, (began + start, began + end - 1e-12), state, rtol=1e-11, atol=1e-12)
+            state = leg.y[:, -1]
+            way += [] if end == 0.25 else [state]
+        np.testing.assert_allclose(found[row].detach(), np.stack(way), atol=1e-6)
+
+
+def noisy_model(field, level, n_controls=1):
+    diffusion = nn.Diffusion(2, generator=torch.Generator().manual_seed(0)).double()
+    one = torch.ones((), dtype=torch.float64)
+    diffusion.set_scales(center=torch.zeros(2).double(), scale=one, level=level * one)
+    controls = Controls(tuple(Control(f"u{i}") for i in range(n_controls)))
+    return LatentODE(field, controls=controls, diffusion=diffusion).requires_grad_(requires_grad=False)
+
+
+@pytest.mark.parametrize("solver", ["srk2", "euler_maruyama", "implicit_euler"])
+def test_noise_goes_with_an_input_of_each_cell_and_with_a_schedule(solver):
+    model, ts = noisy_model(linear(), 1e-3), torch.tensor([0.0, 0.3, 0.8], dtype=torch.float64)
+    each = torch.tensor([[0.7], [-0.3], [1.2]], dtype=torch.float64)
+    for control in (each, nn.Schedule([0.0, 0.41], torch.tensor([[2.0], [-1.0]], dtype=torch.float64))):
+        drawn = model.sample(START, ts, n_samples=3, control=control, solver=solver, step=0.002)
+        assert drawn.shape == (3, 3, 3, 2)
+        assert drawn[:, :, -1].std(1).min() > 1e-5
+        smooth = model.flow(START, ts, control=control, rtol=1e-8, atol=1e-9)
+        torch.testing.assert_close(drawn, smooth.expand(3, 3, 3, 2), atol=2e-2, rtol=0)
+
+
+def test_noise_of_a_field_of_time_and_input_spreads_as_theory_says():
+    """Without drift but the input's, the variance is that of Brownian motion and the mean that of the input."""
+    field = nn.ControlledField(2, n_controls=1, hidden=(), time_dependent=True).double()
+    with torch.no_grad():
+        field.weights[0].zero_()
+        field.weights[0][:, 2], field.weights[0][:, 3] = 1.0, DRIVE[0]
+    model, clock = noisy_model(field, 0.5), torch.tensor([[0.1], [0.6]], dtype=torch.float64)
+    model.diffusion.weights[-1].zero_()
+    level = float(model.diffusion(ZERO, START[:1])[0, 0])
+    step = nn.Schedule([0.0, 0.25], torch.tensor([[2.0], [0.0]], dtype=torch.float64))
+    ends = model.sample(START[:2], clock + torch.tensor([0.0, 0.5]), n_samples=4000, control=step)[:, :, -1]
+    t = clock + 0.5
+    mean = START[:2] + (t**2 - clock**2) / 2 + 0.25 * 2.0 * DRIVE
+    torch.testing.assert_close(ends.mean(1), mean, atol=4 * level * (0.5 / 4000) ** 0.5, rtol=0)
+    torch.testing.assert_close(ends.var(1), torch.full((2, 2), 0.5 * level**2, dtype=torch.float64), rtol=0.1, atol=0)

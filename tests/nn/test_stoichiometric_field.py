@@ -202,3 +202,34 @@ def test_a_fresh_one_has_the_same_reactions_and_weights_of_its_own():
     assert not torch.equal(fresh.weights[0][0], field.weights[0][0])
     moved = fresh.members(torch.zeros(()), starts(torch.float32))
     torch.testing.assert_close(moved @ field.conserved.T.to(moved), torch.zeros(2, 6, len(field.conserved)))
+
+
+@pytest.mark.parametrize("time_dependent", [False, True])
+def test_an_input_drives_the_rates_and_breaks_nothing(time_dependent):
+    field = reactions(reach=0.8, n_controls=2, n_members=1, time_dependent=time_dependent)
+    u = torch.tensor([[1.0, 0.0], [-2.0, 0.5]], dtype=torch.float64)
+    schedule = nn.Schedule([0.0, 0.6], u)
+    breaks, pieces = field.under(schedule).pieces()
+    ts = torch.linspace(0, 2, 11, dtype=torch.float64)
+    with torch.no_grad():
+        ys = ode.solve_pieces(pieces, breaks, starts(), ts, rtol=1e-4, atol=1e-6).ys
+        one = ode.solve(field.under(u[0]), starts(), ts, rtol=1e-4, atol=1e-6).ys
+        rates = [field.under(level).rates(ZERO, starts()) for level in u]
+    assert drift(ys, field.conserved) < 1e-12
+    torch.testing.assert_close(ys[:, :4], one[:, :4], atol=1e-3, rtol=0)
+    assert (ys[:, -1] - one[:, -1]).abs().max() > 0.01
+    assert (rates[0] - rates[1]).abs().min() > 0
+
+
+def test_the_jacobian_under_an_input_is_by_the_species_alone():
+    field, t = reactions(n_controls=1, n_members=2, time_dependent=True), torch.tensor(0.3, dtype=torch.float64)
+    bound = field.under(torch.tensor([0.7]))
+    expected = torch.func.vmap(torch.func.jacrev(lambda one: bound.mean(t, one[None])[0]))(starts())
+    torch.testing.assert_close(bound.jacobian(t, starts()), expected)
+
+
+def test_an_input_has_a_size():
+    with pytest.raises(ScnodeError, match="Pass 0 for no input"):
+        reactions(n_controls=-1)
+    with pytest.raises(ScnodeError, match="Make it with n_controls="):
+        reactions().under(torch.zeros(1))

@@ -269,3 +269,73 @@ def test_what_the_field_implies_is_under_each_cells_input(dosed):
         scnode.tl.fixed_points(adata)
     scnode.tl.fixed_points(adata, control={"dose": 1.0}, t=2.0, n_starts=20)
     assert "fixed_points" in adata.uns["scnode"]
+
+
+def test_noise_beside_an_input(known):
+    """Drift and noise are those of each arm; without noise the drift alone moves."""
+    adata = known.copy()
+    scnode.tl.fit(adata, velocity_key="motion", control_key="dose", noise=True, **FAST)
+    quiet = scnode.tl.fit(known, velocity_key="motion", control_key="dose", copy=True, **FAST)
+    np.testing.assert_array_equal(adata.obsm["velocity_scnode"], quiet.obsm["velocity_scnode"])
+    assert (adata.obs["scnode_diffusion"] > 0).all()
+    assert adata.uns["scnode"]["report"]["noise"]["level"] > 0
+    for control in ({"dose": 4.0}, {"dose": ([0.0, 0.5], [4.0, 0.0])}):
+        smooth = travelled(quiet, control)
+        np.testing.assert_array_equal(travelled(adata, control, noise=False), smooth)
+        np.testing.assert_allclose(travelled(adata, control, n_samples=5), smooth, atol=0.15)
+
+
+def test_snapshots_of_arms_train_drift_and_noise(known):
+    adata = known.copy()
+    scnode.tl.fit(adata, time_key="day", control_key="dose", noise=True, **FAST)
+    stages = set(adata.uns["scnode"]["history"]["stage"])
+    assert "noise" in stages
+    np.testing.assert_allclose(travelled(adata, {"dose": 4.0}, n_samples=5), [2, 2], atol=0.4)
+
+
+def turned():
+    """Cells of three days that move right; under the drug up on the first day, and down on the second."""
+    rng, parts = np.random.default_rng(0), []
+    for drug in (0.0, 1.0):
+        for day in np.linspace(0, 2, 9)[int(drug) :]:
+            cloud = rng.normal((day, drug * (day if day < 1 else 2 - day)), 0.15, (N, 2))
+            parts.append((cloud, np.full(N, drug), np.full(N, day)))
+    latent, drug, day = (np.concatenate(x) for x in zip(*parts, strict=True))
+    obs = pd.DataFrame({"day": day, "drug": drug > 0}, index=[f"c{i}" for i in range(len(day))])
+    return ad.AnnData(np.zeros((len(day), 1), np.float32), obs=obs, obsm={"X_plane": latent})
+
+
+@pytest.fixture(scope="module")
+def turning_arms():
+    adata = turned()
+    scnode.tl.fit(adata, time_key="day", control_key="drug", time_dependent=True, **FAST)
+    return adata
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_a_field_of_state_input_and_time(turning_arms, noise):
+    adata = turning_arms
+    if noise:
+        adata = turned()
+        scnode.tl.fit(adata, time_key="day", control_key="drug", time_dependent=True, noise=True, **FAST)
+    up = np.where(adata.obs["drug"], np.where(adata.obs["day"] < 1, 2.0, -2.0), 0.0)
+    apart = (np.abs(adata.obs["day"] - 1) > 0.3).to_numpy()
+    truth = np.stack([np.full(adata.n_obs, 2.0), up], 1)
+    assert cosine(adata.obsm["velocity_scnode"], truth)[apart].mean() > 0.9
+    for drug, expected in ((True, 0.5), (False, 0.0), (([0.0, 0.2], [True, False]), 0.4)):
+        moved = travelled(adata, {"drug": drug}, t=0.25)
+        np.testing.assert_allclose(moved, [0.5, expected], atol=0.2)
+
+
+def test_a_schedule_counts_from_the_clock_of_its_cells(turning_arms):
+    """Treated for half of its way, a cell of the second day falls as one that stays treated, and then no more."""
+    start = ((turning_arms.obs["day"] == 1.25) & ~turning_arms.obs["drug"]).to_numpy()
+    height = {}
+    for name, drug in (("all", True), ("half", ([0.0, 0.125], [True, False])), ("none", False)):
+        scnode.tl.trajectories(turning_arms, start=start, control={"drug": drug}, t=0.25, n_steps=3)
+        paths = turning_arms.uns["scnode"]["trajectories"]["latent"][:, 0]
+        height[name] = (paths - paths[:, :1])[..., 1].mean(0)
+    np.testing.assert_allclose(height["half"][1], height["all"][1], atol=1e-3)
+    assert height["half"][1] < height["none"][1] - 0.05
+    assert height["half"][2] > height["all"][2] + 0.1
+    np.testing.assert_allclose(np.diff(height["half"])[1], np.diff(height["none"])[1], atol=0.05)

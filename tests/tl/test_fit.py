@@ -80,7 +80,7 @@ def test_results_survive_a_file(fitted, tmp_path):
         ({"field": "magic"}, "'mlp'"),
         ({"lr": 0.0}, "must be positive"),
         ({"time_key": "pseudotime"}, "pseudotime_key='pseudotime'"),
-        ({"noise": 0.5}, "Pass True for a diffusion"),
+        ({"noise": 0.5}, "Pass True or False"),
         ({"batch_key": "b"}, "use_rep="),
     ],
 )

@@ -2,6 +2,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.integrate import solve_ivp
 
 import scnode
@@ -133,3 +134,32 @@ def test_held_out_times_are_predicted_by_the_same_reactions(binding):
     scnode.tl.evaluate(adata, time_key="day", holdout=1.0)
     table = scnode.get.evaluation(adata)
     assert np.isfinite(table.loc[table["method"] == "scnode", "energy"]).all()
+
+
+def test_an_inhibitor_slows_the_reaction_and_breaks_nothing(binding):
+    """Half of the cells are under a dose at which nothing binds."""
+    adata = binding.copy()
+    adata.obs["inhibitor"] = np.tile([0.0, 3.0], 75)
+    adata.obsm["noisy"] = np.where(adata.obs["inhibitor"].to_numpy()[:, None] > 0, 0.0, adata.obsm["noisy"])
+    generator = torch.Generator().manual_seed(0)
+    field = scnode.nn.StoichiometricField(BINDING, hidden=(16,), n_members=2, n_controls=1, generator=generator)
+    options = {"use_rep": "X_species", "velocity_key": "noisy", "max_epochs": 150, "lr": 1e-2}
+    with pytest.raises(ScnodeError, match="needs an input"):
+        scnode.tl.fit(adata, field=field, **options)
+    with pytest.raises(ScnodeError, match="n_controls="):
+        scnode.tl.fit(adata, field=scnode.nn.StoichiometricField(BINDING), control_key="inhibitor", **options)
+    scnode.tl.fit(adata, field=field, control_key="inhibitor", **options)
+    speed, free = np.linalg.norm(adata.obsm["velocity_scnode"], axis=1), (adata.obs["inhibitor"] == 0).to_numpy()
+    assert speed[~free].mean() < 0.3 * speed[free].mean()
+    assert np.corrcoef(adata.obsm["velocity_scnode"][free, 2], adata.obsm["flux"][free, 2])[0, 1] > 0.85
+    ends = {}
+    for dose in (0.0, 3.0):
+        scnode.tl.trajectories(adata, start=free, control={"inhibitor": dose}, t=0.5, n_steps=2)
+        ends[dose] = adata.uns["scnode"]["trajectories"]["latent"][:, 0]
+    moved = {dose: np.abs(ys[:, -1] - ys[:, 0]).mean() for dose, ys in ends.items()}
+    assert moved[3.0] < 0.4 * moved[0.0]
+    for ys in ends.values():
+        totals = ys.astype(float) @ np.array([[1.0, 0, 1], [0, 1, 1]]).T
+        np.testing.assert_allclose(totals[:, -1], totals[:, 0], atol=1e-5)
+    again = scnode.model.LatentODE.from_arrays(adata.uns["scnode"]["model"])
+    assert (again.field.n_controls, again.controls.names) == (1, ["inhibitor"])

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -22,6 +24,7 @@ def drifting(speed):
 
 UNTREATED = Course(torch.tensor([0.0]), torch.tensor([0, 0]), torch.tensor([0, 2]), torch.tensor([0.0, 1.0]))
 TREATED = Course(torch.tensor([1.0]), torch.tensor([0, 1, 1]), torch.tensor([0, 1, 2]), torch.tensor([0.0, 0.4, 1.0]))
+SOLVED = partial(snapshot_loss, solve_options={})
 ARM = torch.tensor([0, 0, 0, 1, 1, 1, 0]).repeat_interleave(8)
 SNAPSHOT = torch.tensor([0, 0, 0, 1, 2, 2, 2]).repeat_interleave(8)
 
@@ -48,8 +51,7 @@ def test_a_course_takes_its_own_cells_and_those_that_start_it():
 
 def test_the_loss_is_least_where_every_arm_moves_as_its_cells():
     losses = [
-        float(course_loss(drifting(s), (UNTREATED, TREATED), cells(), solve_options={}).detach())
-        for s in (0.0, 2.0, 3.0, 4.0)
+        float(course_loss(drifting(s), (UNTREATED, TREATED), cells(), SOLVED).detach()) for s in (0.0, 2.0, 3.0, 4.0)
     ]
     assert np.argmin(losses) == 2
     assert abs(losses[2]) < 0.05 < losses[1]
@@ -63,12 +65,12 @@ def test_arms_count_by_the_snapshots_they_reach():
         bound = moving.under(course.control)
         weight = batch["boot"].T[:, here]
         parts.append(snapshot_loss(bound, stop, window, batch["latent"][here], weight, solve_options={}))
-    found = course_loss(moving, (UNTREATED, TREATED), batch, solve_options={})
+    found = course_loss(moving, (UNTREATED, TREATED), batch, SOLVED)
     torch.testing.assert_close(found, (parts[0] + 2 * parts[1]) / 3)
 
 
 def test_gradients_reach_the_weights_of_the_input():
     moving = drifting(1.0)
-    course_loss(moving, (UNTREATED, TREATED), cells(), solve_options={}).backward()
+    course_loss(moving, (UNTREATED, TREATED), cells(), SOLVED).backward()
     # More speed brings both members nearer to the treated cells.
     assert (moving.weights[0].grad[:, 2, 0] < 0).all()
