@@ -1,3 +1,4 @@
+import logging
 import os
 
 # Arrays here are small, and threads wait for each other by spinning. Numba's parallel functions, which scanpy calls,
@@ -13,6 +14,12 @@ import pytest
 import scnode
 
 scnode.settings.verbosity = 1
+
+
+@pytest.fixture(autouse=True)
+def _heard(monkeypatch):
+    """What is logged reaches `caplog`, which listens at the root."""
+    monkeypatch.setattr(logging.getLogger("scnode"), "propagate", True)
 
 
 @pytest.fixture(scope="session")

@@ -104,10 +104,10 @@ def fit(
         `obs` column or columns of what each cell is under, constant over its life: a numeric dose, divided by its
         largest absolute value (take logarithms before, where doses span decades); a boolean; or a categorical, one
         input for each category but the first, the reference. The field is then a :class:`scnode.nn.ControlledField`
-        :math:`f_\theta(z, u)`, or the one passed that was made with as many `n_controls`. Cells are averaged, coupled and carried along among those under the same. Cells at
-        the reference of every column are untreated: those of the first time start each arm that has no cells there;
-        and where they are seen at one time alone, and times are all the evidence, they are taken to be at rest, and
-        :math:`f_\theta(z, 0) = 0`.
+        :math:`f_\theta(z, u)`, or the one passed that was made with as many `n_controls`. Cells are averaged, coupled
+        and carried along among those under the same. Cells at the reference of every column are untreated: those of the
+        first time start each arm that has no cells there; and where they are seen at one time alone, and times are all
+        the evidence, they are taken to be at rest, and :math:`f_\theta(z, 0) = 0`.
     weights
         Factor by source, ``{"pseudotime": 1.0, "velocity": 1.0, "time": 1.0, "lineage": 1.0}``.
     use_rep

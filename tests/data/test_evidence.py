@@ -25,8 +25,7 @@ def found(adata, **keys):
     return find_evidence(adata, space, rng=np.random.default_rng(0), **keys)
 
 
-def test_the_first_that_is_present_is_used(rich, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("scnode"), "propagate", True)
+def test_the_first_that_is_present_is_used(rich, caplog):
     adata, used = rich.copy(), []
     with scnode.settings.override(verbosity=2), caplog.at_level(logging.INFO, logger="scnode"):
         for drop in (

@@ -91,8 +91,7 @@ def test_a_column_that_is_not_there():
     [(["b", "a", "a", "c", "b", "c", "a"], True), (["b", "a", "b", "c", "b", "c", "a"], False), (["a"] * 7, False)],
     ids=["a batch a day", "one batch of two days", "one batch"],
 )
-def test_batches_that_are_days_are_named(batch, told, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("scnode"), "propagate", True)
+def test_batches_that_are_days_are_named(batch, told, caplog):
     adata = cells(DAYS, lane=pd.Categorical(batch, categories=["a", "b", "c", "unused"]))
     with scnode.settings.override(verbosity=1), caplog.at_level(logging.WARNING, logger="scnode"):
         warn_of_confounded_batches(adata, read_snapshots(adata, "day"), "lane")

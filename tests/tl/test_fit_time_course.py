@@ -78,8 +78,7 @@ def test_a_weight_moves_the_share(known):
     assert shares[0] == 0
 
 
-def test_sources_against_each_other_are_told(known, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("scnode"), "propagate", True)
+def test_sources_against_each_other_are_told(known, caplog):
     adata = known.copy()
     adata.obsm["motion"] *= -1
     with caplog.at_level(logging.WARNING, logger="scnode"):
@@ -89,8 +88,7 @@ def test_sources_against_each_other_are_told(known, caplog, monkeypatch):
     assert note in caplog.text
 
 
-def test_lanes_that_are_days_are_told(caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("scnode"), "propagate", True)
+def test_lanes_that_are_days_are_told(caplog):
     rng = np.random.default_rng(0)
     day = np.repeat([1.0, 2.0], 20)
     obs = pd.DataFrame({"day": day, "lane": np.where(day > 1, "b", "a")}, index=[f"c{i}" for i in range(40)])

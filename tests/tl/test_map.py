@@ -99,10 +99,7 @@ def test_the_clock_of_unseen_cells_follows_their_true_time(new, every_kind):
     assert order > 0.6
 
 
-def test_missing_genes_take_their_mean(new, every_kind, caplog, monkeypatch):
-    import logging
-
-    monkeypatch.setattr(logging.getLogger("scnode"), "propagate", True)
+def test_missing_genes_take_their_mean(new, every_kind, caplog):
     fitted = every_kind["pca"]
     fewer = new[:, 5:].copy()
     fewer.obs["extra"] = 1
