@@ -25,7 +25,8 @@ def test_constant_and_empty_genes_make_no_difference_to_the_rest(line, encoder):
         scnode.tl.jacobian(adata, regulators=["g3", "g1"], effectors=["g7", "g2"])
         values = scnode.get.jacobian(adata)
         silent = values["regulator"].eq("g3") | values["effector"].eq("g7")
-        np.testing.assert_allclose(values["mean"][silent], 0, atol=1e-5)
+        # Components are of single precision, and older ones of scikit-learn round more.
+        np.testing.assert_allclose(values["mean"][silent], 0, atol=1e-4)
         assert (values["mean"][~silent].abs() > 1e-3).all()
 
 
