@@ -14,7 +14,7 @@ import torch
 from scnode._errors import ScnodeError, SolverError
 from scnode._random import torch_generator
 from scnode.train._losses import SURROUNDINGS
-from scnode.train._stage import Fitted, note, run_stage
+from scnode.train._stage import PATIENCE, Fitted, note, run_stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +31,7 @@ _NOISE = 0.25
 _USELESS = 3.0
 _ATTEMPTS, _SMALLER, _EXPLODED = 4, 0.1, 1e3
 _PREPARED = 0.1
+_LEAST_STEPS = 60
 
 
 @dataclass(frozen=True)
@@ -282,6 +283,7 @@ def _stage(
             stage=stage,
             max_epochs=max_epochs,
             options=options,
+            patience=_patience(len(data.train), data.batch_size),
             counts_start=counts_start,
             resume=resume,
             attempt=attempt,
@@ -305,6 +307,11 @@ def _stage(
             f"The loss of the {stage} exploded in epoch {len(history) - 1}: the fit {whence} with lr={pace * lr:g}.",
         )
     return history, found.interrupted, pace
+
+
+def _patience(n_cells: int, batch_size: int) -> int:
+    """Epochs without gain before a stage ends; of few cells an epoch is a step or two, and says little."""
+    return max(PATIENCE, math.ceil(_LEAST_STEPS / math.ceil(n_cells / batch_size)))
 
 
 def _still(tensors: dict[str, torch.Tensor], local: float, *, restore: bool) -> float:

@@ -20,7 +20,7 @@ from scnode._settings import logger, settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_PATIENCE = 15
+PATIENCE = 15
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def run_stage(
     stage: str,
     max_epochs: int,
     options: Mapping[str, Any],
-    patience: int = _PATIENCE,
+    patience: int = PATIENCE,
     counts_start: bool = False,
     min_gain: float = 0.0,
     resume: Path | None = None,

@@ -8,6 +8,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from scnode.nn import MLPField, PolynomialField
 from scnode.train import Examples, fit_field
+from scnode.train._fit import _patience
 
 A = np.array([[-0.5, 1.0], [-1.0, -0.5]])
 
@@ -184,3 +185,8 @@ def test_examples_are_asked_for_at_their_clock(time_dependent):
         found = field(torch.as_tensor(clock, dtype=torch.float32)[:, None], torch.as_tensor(latent).float()).numpy()
     error = np.linalg.norm(found - velocity, axis=1).mean()
     assert error < 0.1 if time_dependent else error > 0.9
+
+
+@pytest.mark.parametrize(("n_cells", "batch_size", "epochs"), [(90, 512, 60), (1000, 512, 30), (5000, 512, 15)])
+def test_of_few_cells_a_stage_waits_for_more_epochs(n_cells, batch_size, epochs):
+    assert _patience(n_cells, batch_size) == epochs
