@@ -32,7 +32,9 @@ def simulate(path, n_cells):
     ad.AnnData(sp.csr_matrix((n_cells, N_GENES), dtype=np.float32), obs=obs).write_h5ad(path)
     with h5py.File(path, "r+") as file:
         del file["X"]
-        ad.io.write_elem(file, "X", sp.csr_matrix((0, N_GENES), dtype=np.float32))
+        # Without a size, chunks would be as long as the empty matrix, and their table larger than all counts.
+        layout = {"chunks": (1 << 16,)}
+        ad.io.write_elem(file, "X", sp.csr_matrix((0, N_GENES), dtype=np.float32), dataset_kwargs=layout)
         matrix = ad.io.sparse_dataset(file["X"])
         for first in range(0, n_cells, BLOCK):
             rows = slice(first, min(first + BLOCK, n_cells))

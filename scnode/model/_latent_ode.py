@@ -138,7 +138,7 @@ class LatentODE(nn.Module):
         return [place[gene] for gene in genes]
 
     def under(self, control: Input | None, *, origin: Tensor | None = None) -> Field:
-        """The field under an input, see :meth:`scnode.nn.ControlledField.under`; None where it takes none.
+        """The field under an input, see :meth:`scnode.nn.Driven.under`; None where it takes none.
 
         An input counts as the field does, or from an `origin`.
 

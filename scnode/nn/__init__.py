@@ -3,6 +3,7 @@
 from ._autoencoder import Autoencoder
 from ._controlled_field import ControlledField
 from ._diffusion import Diffusion
+from ._driven import Driven
 from ._encoders import ENCODERS, Encoder
 from ._field import Field, side_by_side
 from ._fields import FIELDS
@@ -32,6 +33,7 @@ __all__ = [
     "ControlledField",
     "DecodedReadout",
     "Diffusion",
+    "Driven",
     "Encoder",
     "Field",
     "GradientField",

@@ -19,7 +19,8 @@ class ControlledField(MLPField):
 
     :math:`g` is a perceptron of state and input, or with `rest` the difference
     :math:`g(z, u) = h(z, u) - h(z, 0)`, so that nothing moves without input. Scales, ensemble and what lies beyond the
-    data are those of :class:`scnode.nn.Field`. :meth:`under` gives the field under one input, which solvers take.
+    data are those of :class:`scnode.nn.Field`. :meth:`scnode.nn.Driven.under` gives the field under one input, which
+    solvers take.
 
     Parameters
     ----------

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class Driven(nn.Module):
-    """What turns :math:`f(x, u, t)` into the :math:`f(x, t)` that solvers take.
+    """What every :class:`scnode.nn.Field` has to turn :math:`f(x, u, t)` into the :math:`f(x, t)` that solvers take.
 
-    A kind that takes an input sets `n_controls`, and appends it to its networks' inputs by :meth:`_with_input`.
+    A kind that takes an input, such as :class:`scnode.nn.ControlledField`, says of how many dimensions in `n_controls`.
     """
 
     n_controls: int = 0

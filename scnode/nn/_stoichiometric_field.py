@@ -32,7 +32,7 @@ class StoichiometricField(Field):
     .. math:: r(x, u, t) = s_v\,\mathrm{softplus}(\mathrm{MLP}((x - \mu) / s_x, t, u)),
 
     one network per ensemble member; the time and an input :math:`u`, such as the dose of an inhibitor, on request.
-    :meth:`under` gives the field under one input, which solvers take. A quantity :math:`w^\top x` with
+    :meth:`scnode.nn.Driven.under` gives the field under one input, which solvers take. A quantity :math:`w^\top x` with
     :math:`w^\top S = 0` is conserved whatever the rates: every method of :mod:`scnode.ode` combines velocities, or
     solves :math:`(I - h\gamma J) k = f` with :math:`w^\top J = 0`, and so keeps it to rounding. Beyond the reach of the
     data the pull back is :math:`S S^+` of that of :class:`scnode.nn.Field`, and keeps it too.
