@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,7 +67,7 @@ class Chunks:
 
     def __matmul__(self, dense: NDArray[np.float64]) -> NDArray[np.float64]:
         """Product with a matrix (gene, column)."""
-        return np.concatenate([block @ dense for block in self.blocks()])
+        return stacked((block @ dense for block in self.blocks()), self.shape[0])
 
     def gram(self) -> NDArray[np.float64]:
         r"""Sum over the cells of :math:`x x^\top`, shape (gene, gene)."""
@@ -80,6 +80,18 @@ class Chunks:
     def to_memory(self) -> sp.csr_matrix:
         """All of it."""
         return sp.csr_matrix(sp.vstack(list(self.blocks()), format="csr"))
+
+
+def stacked(parts: Iterable[NDArray[Any]], n_rows: int) -> NDArray[Any]:
+    """Parts (row, ...) below each other, copied as they come: kept, small ones pin the memory of large ones."""
+    parts = iter(parts)
+    part = next(parts)
+    found, place = np.empty((n_rows, *part.shape[1:]), part.dtype), len(part)
+    found[:place] = part
+    for part in parts:
+        found[place : place + len(part)] = part
+        place += len(part)
+    return found
 
 
 def stays_out(matrix: Any) -> bool:

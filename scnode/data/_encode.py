@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scnode.data._chunks import stacked
+
 if TYPE_CHECKING:
     import scipy.sparse as sp
     from torch import Tensor
@@ -20,12 +22,12 @@ def encode(encoder: Encoder, matrix: sp.csr_matrix | Chunks, *, batch: np.ndarra
     """Latent states (cell, latent), float64, of expression (cell, gene) by an encoder in double precision."""
     import torch
 
-    parts = []
-    for rows in _chunks(matrix.shape[0]):
+    def part(rows: slice) -> np.ndarray:
         x = torch.from_numpy(matrix[rows].toarray().astype(np.float64))
         with torch.no_grad():
-            parts.append(encoder.encode(x, _codes(batch, rows)).numpy())
-    return np.concatenate(parts)
+            return encoder.encode(x, _codes(batch, rows)).numpy()
+
+    return stacked((part(rows) for rows in _chunks(matrix.shape[0])), matrix.shape[0])
 
 
 def encode_velocity(
@@ -34,12 +36,12 @@ def encode_velocity(
     """Latent velocity (cell, latent), float64, of a gene velocity at given expression, both (cell, gene)."""
     import torch
 
-    parts = []
-    for rows in _chunks(len(states)):
+    def part(rows: slice) -> np.ndarray:
         x, v = (torch.from_numpy(a[rows].astype(np.float64)) for a in (states, velocity))
         with torch.no_grad():
-            parts.append(encoder.encode_velocity(x, v, _codes(batch, rows)).numpy())
-    return np.concatenate(parts)
+            return encoder.encode_velocity(x, v, _codes(batch, rows)).numpy()
+
+    return stacked((part(rows) for rows in _chunks(len(states))), len(states))
 
 
 def _chunks(n: int) -> list[slice]:
