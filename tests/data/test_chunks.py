@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import scnode
 from scnode import ScnodeError
 from scnode.data import _chunks, encode, read_expression, variable_genes
-from scnode.data._chunks import Chunks
+from scnode.data._chunks import Chunks, stacked
 from scnode.tl._principal import loadings
 
 FAST = {"n_latent": 3, "n_members": 2, "max_epochs": 3}
@@ -133,3 +133,10 @@ def test_states_of_chunks(counts, tmp_path):
     encoder = PCA(torch.zeros(30).double(), torch.eye(30)[:, :2].double())
     out = read_expression(stored(counts, "backed csr", tmp_path)).matrix
     np.testing.assert_allclose(encode(encoder, out), read_expression(counts).matrix[:, :2].toarray(), rtol=1e-6)
+
+
+def test_parts_come_below_each_other_in_their_own_kind():
+    parts = [np.full((n, 2), n, np.float32) for n in (3, 1, 2)]
+    found = stacked(iter(parts), 6)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.concatenate(parts))
