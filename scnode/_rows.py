@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from types import MethodType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar, cast
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 Rowwise = TypeVar("Rowwise")
 
@@ -14,8 +13,11 @@ Rowwise = TypeVar("Rowwise")
 def at_rows(whole: Rowwise, rows: Tensor) -> Rowwise:
     """That of some rows of the batch alone, by its method ``at_rows``; itself where it has none.
 
-    A bound method, such as the mean of a field, is that of the object's rows.
+    A tensor (row, value) has a row for each, and one of fewer dimensions is the same for all. A bound method, such as
+    the mean of a field, is that of the object's rows.
     """
+    if isinstance(whole, Tensor):
+        return cast("Rowwise", whole[rows]) if whole.ndim == 2 else whole
     if isinstance(whole, MethodType):
         owner = at_rows(whole.__self__, rows)
         return whole if owner is whole.__self__ else getattr(owner, whole.__name__)

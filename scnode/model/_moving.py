@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,20 +70,21 @@ class Moving:
 
     def shake(self, start: Tensor, ts: Tensor, diffusion: Diffusion, **options: Any) -> Tensor:
         """Noisy trajectories (row, time, member * latent) of (member, row), by :func:`scnode.ode.solve_sde`."""
-        members, edges = max(self.n_samples, 1), torch.unique(torch.cat([ts, self.breaks.to(ts)]))
-        edges = edges[(edges >= ts[0]) & (edges <= ts[-1])]
-        state, found = start.repeat(members, 1), []
-        for place in range(len(edges)):
-            if place:
-                leg = edges[place - 1 : place + 1]
-                began = self._starts[int((self.breaks.to(ts) <= leg[0]).sum())]
-                drift, spread = self._noisy(began, diffusion)
-                slope = None if self.n_samples else self._slope(began)
-                state = ode.solve_sde(drift, spread, state, leg, jacobian=slope, **options).ys[:, 0, -1]
-                if bool((self.regimen.breaks.to(ts) == edges[place]).any()):
-                    apart = state.unflatten(0, (members, -1))
-                    state = self.regimen.confine(apart, edges[place]).flatten(0, 1)
-            if bool((ts == edges[place]).any()):
+        members, breaks, starts = max(self.n_samples, 1), self.breaks.to(ts), self._starts
+        edges = torch.cat([ts[:1], breaks[(breaks > ts[0]) & (breaks < ts[-1])], ts[-1:]])
+        state = start.repeat(members, 1)
+        found = [state]
+        for begin, end in itertools.pairwise(edges):
+            began = starts[int((breaks <= begin).sum())]
+            drift, spread = self._noisy(began, diffusion)
+            slope = None if self.n_samples else self._slope(began)
+            leg = torch.cat([begin[None], ts[(ts > begin) & (ts < end)], end[None]])
+            ys = ode.solve_sde(drift, spread, state, leg, jacobian=slope, **options).ys[:, 0]
+            state = ys[:, -1]
+            if bool((self.regimen.breaks.to(ts) == end).any()):
+                state = self.regimen.confine(state.unflatten(0, (members, -1)), end).flatten(0, 1)
+            found += ys[:, 1:-1].unbind(1)
+            if bool((ts == end).any()):
                 found.append(state)
         return torch.stack(found, 1).unflatten(0, (members, -1)).permute(1, 2, 0, 3).flatten(2)
 
@@ -93,11 +95,6 @@ class Moving:
         apart = ys.unflatten(2, (max(self.n_samples, 1), -1)).permute(1, 2, 0, 3)
         kept = [self.regimen.confine(states, t) for t, states in zip(ts, apart, strict=True)]
         return torch.stack(kept).permute(2, 0, 1, 3).flatten(2)
-
-    @property
-    def fields(self) -> list[Field]:
-        """The field before, between and after the breaks of its input, free of constraints."""
-        return self.field.pieces()[1]
 
     @property
     def _starts(self) -> list[float]:
@@ -113,7 +110,7 @@ class Moving:
         return breaks - since.double().reshape(-1)[:1]
 
     def _at(self, start: float) -> Field:
-        return self.fields[int((self._control_breaks <= start).sum())]
+        return self.field.pieces()[1][int((self._control_breaks <= start).sum())]
 
     def _slope(self, start: float) -> VectorField:
         return _later(self._at(start).jacobian, self.origin)
@@ -185,4 +182,4 @@ class _Later:
         return self.field(t + self.origin, y)
 
     def at_rows(self, rows: Tensor) -> _Later:
-        return _Later(at_rows(self.field, rows), self.origin[rows] if self.origin.ndim == 2 else self.origin)
+        return _Later(at_rows(self.field, rows), at_rows(self.origin, rows))

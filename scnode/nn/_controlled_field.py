@@ -95,6 +95,3 @@ class ControlledField(MLPField):
 
     def _idle(self) -> ControlledField:
         return self.under(self.scale.new_zeros(self.n_controls))
-
-    def _inputs(self, t: Tensor, z: Tensor) -> Tensor:
-        return self._with_input(t, super()._inputs(t, z))

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from scnode._errors import ScnodeError
-from scnode.nn._inputs import Before, breaks_of, of_rows, value_at
+from scnode._rows import at_rows
+from scnode.nn._inputs import Before, breaks_of, value_at
 
 if TYPE_CHECKING:
     from typing import Self
@@ -82,10 +83,7 @@ class Driven(nn.Module):
         """The field of some cells alone, numbers (row,), where each is under an input of its own."""
         if self.input is None:
             return self
-        origin = self.input_origin
-        if origin is not None and origin.ndim == 2:
-            origin = origin[rows]
-        return self._bound(of_rows(self.input, rows), origin)
+        return self._bound(at_rows(self.input, rows), at_rows(self.input_origin, rows))
 
     def _bound(self, u: Input, origin: Tensor | None) -> Self:
         bound = copy.copy(self)

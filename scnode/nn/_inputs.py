@@ -25,13 +25,6 @@ def breaks_of(u: Input) -> Tensor:
     return getattr(u, "breaks", torch.zeros(0))
 
 
-def of_rows(u: Input, rows: Tensor) -> Input:
-    """That of some rows, numbers (row,), of an input that may differ from row to row."""
-    if isinstance(u, Tensor):
-        return u[rows] if u.ndim == 2 else u
-    return at_rows(u, rows)
-
-
 @dataclass(frozen=True)
 class Joint:
     """Inputs of several columns side by side.
@@ -57,7 +50,7 @@ class Joint:
 
     def at_rows(self, rows: Tensor) -> Joint:
         """That of some rows alone."""
-        return Joint(tuple(of_rows(part, rows) for part in self.parts))
+        return Joint(tuple(at_rows(part, rows) for part in self.parts))
 
 
 @dataclass(frozen=True)
@@ -82,4 +75,4 @@ class Before:
 
     def at_rows(self, rows: Tensor) -> Before:
         """That of some rows alone."""
-        return Before(of_rows(self.input, rows), self.end)
+        return Before(at_rows(self.input, rows), self.end)

@@ -86,4 +86,4 @@ class MLPField(Field):
         return [perceptron_jacobian(inputs, *own, self.activation)[..., : self.n_latent] for own in apart]
 
     def _inputs(self, t: Tensor, z: Tensor) -> Tensor:
-        return with_time(t, z) if self.time_dependent else z
+        return self._with_input(t, with_time(t, z) if self.time_dependent else z)
