@@ -24,6 +24,6 @@ def random_source(rng: RandomState) -> np.random.Generator:
 
 def torch_generator(rng: np.random.Generator) -> torch.Generator:
     """A generator of torch, seeded by the next number of `rng`."""
-    import torch
+    from scnode._generator import Generator
 
-    return torch.Generator().manual_seed(int(rng.integers(2**62)))
+    return Generator().manual_seed(int(rng.integers(2**62)))

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
+from scnode.data._evenly import evenly
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ROWS = 4096
 _MOST = 1 << 28
 """Entries up to which a stored matrix is read as a whole: 1 GiB where it is dense."""
+_SAMPLE = 1 << 28
+"""Entries of the cells that stand for all where a fit needs them at once."""
+_FEWEST = 200
 
 
 class Chunks:
@@ -77,9 +82,29 @@ class Chunks:
             total += dense.T @ dense
         return total
 
-    def to_memory(self) -> sp.csr_matrix:
-        """All of it."""
-        return sp.csr_matrix(sp.vstack(list(self.blocks()), format="csr"))
+    def take(self, rows: NDArray[np.int64]) -> sp.csr_matrix:
+        """Rows of these increasing numbers, in memory."""
+        first = range(0, self.shape[0], _ROWS)
+        own = np.split(rows, np.searchsorted(rows, first[1:]))
+        parts = [self[i : i + _ROWS][some - i] for i, some in zip(first, own, strict=True) if len(some)]
+        return sp.csr_matrix(sp.vstack(parts, format="csr"))
+
+
+def blocks_of(matrix: sp.csr_matrix | Chunks) -> Iterable[sp.csr_matrix]:
+    """All rows in turn, of a matrix in memory at once."""
+    return matrix.blocks() if isinstance(matrix, Chunks) else [matrix]
+
+
+def representative(matrix: sp.csr_matrix | Chunks, label: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Numbers of all rows, or of a matrix that stays out of as many as fit into memory, evenly taken of every label."""
+    n, m = matrix.shape
+    if not isinstance(matrix, Chunks):
+        return np.arange(n)
+    label = np.zeros(n, int) if label is None else label
+    groups = [np.flatnonzero(label == name) for name in np.unique(label)]
+    share = _SAMPLE / m / n
+    rows = [own[evenly(len(own), max(_FEWEST, int(share * len(own))))] for own in groups]
+    return np.sort(np.concatenate(rows))
 
 
 def stacked(parts: Iterable[NDArray[Any]], n_rows: int) -> NDArray[Any]:
@@ -99,6 +124,8 @@ def stays_out(matrix: Any) -> bool:
     return not isinstance(matrix, np.ndarray) and not sp.issparse(matrix) and int(np.prod(matrix.shape)) > _MOST
 
 
-def in_memory(matrix: sp.csr_matrix | Chunks) -> sp.csr_matrix:
-    """The same in memory, for what needs all cells at once."""
-    return matrix.to_memory() if isinstance(matrix, Chunks) else matrix
+def taken(matrix: sp.csr_matrix | Chunks, rows: NDArray[np.int64]) -> sp.csr_matrix:
+    """These rows, increasing, in memory."""
+    if isinstance(matrix, Chunks):
+        return matrix.take(rows)
+    return matrix if len(rows) == matrix.shape[0] else matrix[rows]

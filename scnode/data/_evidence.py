@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from scnode._errors import EvidenceError, ScnodeError
 from scnode._settings import logger
 from scnode._validation import near, numeric_obs
-from scnode.data._chunks import in_memory
+from scnode.data._chunks import taken
 from scnode.data._lineage import lineage_evidence
 from scnode.data._pseudotime import pseudotime_tangents
 from scnode.data._repeat import check_said_once
@@ -159,7 +159,8 @@ def _velocity(adata: AnnData, key: str, space: Space) -> Evidence:
     if abundance is None:
         if space.expression is None:
             raise EvidenceError(f"adata.layers[{key!r}] cannot be projected with use_rep=. Leave use_rep= out.")
-        abundance = space.neighbors.first(30).mean(np.expm1(in_memory(space.expression.matrix).toarray()))
+        linear = taken(space.expression.matrix, np.arange(adata.n_obs)).expm1()
+        abundance = space.neighbors.first(30).mean(linear.toarray())
     return _gene_velocity(velocity, np.asarray(abundance, dtype=np.float32), f"layers[{key!r}] (RNA velocity)", space)
 
 

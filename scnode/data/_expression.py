@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from scnode._errors import ScnodeError
 from scnode._settings import logger
 from scnode._validation import check_genes, check_layer
-from scnode.data._chunks import Chunks, in_memory, stays_out
+from scnode.data._chunks import Chunks, blocks_of, representative, stays_out, taken
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -44,15 +44,24 @@ class Expression:
     transform: str
     size: np.ndarray
 
-    def counts(self, genes: np.ndarray) -> sp.csr_matrix:
-        """Counts of these columns, float32 CSR; whole numbers come back from their logarithms exactly."""
+    def sample(self, genes: np.ndarray, *, batch: np.ndarray | None = None) -> tuple[Expression, np.ndarray]:
+        """Some genes in memory, of all cells or of as many as fit, evenly taken of every batch, and their numbers."""
+        matrix = self.matrix[:, genes]
+        rows = representative(matrix, batch)
+        if len(rows) < matrix.shape[0]:
+            logger.info("%d of %d cells, evenly taken, stand for all in memory.", len(rows), matrix.shape[0])
+        return Expression(taken(matrix, rows), self.genes[genes], self.transform, self.size[rows]), rows
+
+    def counts(self) -> sp.csr_matrix:
+        """Counts, float32 CSR; whole numbers come back from their logarithms exactly."""
         if self.transform == "none":
             raise ScnodeError(
                 "The expression is log-normalised, and this encoder needs raw counts. Pass layer= with counts, or "
                 "encoder='autoencoder'."
             )
         per_cell = sp.diags(self.size.astype(np.float64) / TARGET_SUM)
-        counts = (per_cell @ in_memory(self.matrix[:, genes]).astype(np.float64).expm1()).tocsr()
+        matrix = taken(self.matrix, np.arange(len(self.size)))
+        counts = (per_cell @ matrix.astype(np.float64).expm1()).tocsr()
         counts.data = np.rint(counts.data)
         return counts.astype(np.float32)
 
@@ -100,7 +109,7 @@ class _Look:
 def _look(matrix: sp.csr_matrix | Chunks, where: str) -> _Look:
     """One pass over all values, which refuses those that no expression has."""
     sizes, most, whole, bad, negative = [], [0.0], True, 0, 0
-    for block in matrix.blocks() if isinstance(matrix, Chunks) else [matrix]:
+    for block in blocks_of(matrix):
         sizes.append(np.asarray(block.sum(1)).ravel())
         bad += int((~np.isfinite(block.data)).sum())
         negative += int((block.data < 0).sum())

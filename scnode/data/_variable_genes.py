@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scnode.data._chunks import Chunks, in_memory
+from scnode.data._chunks import Chunks, representative, taken
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -24,9 +24,10 @@ def variable_genes(matrix: sp.csr_matrix | Chunks, *, batch: np.ndarray | None =
     import scanpy as sc
     from anndata import AnnData
 
-    work = AnnData(X=in_memory(matrix).copy(), uns={"log1p": {"base": None}})
+    rows = representative(matrix, batch)
+    work = AnnData(X=taken(matrix, rows).copy(), uns={"log1p": {"base": None}})
     if batch is not None:
-        work.obs["batch"] = pd.Categorical(batch)
+        work.obs["batch"] = pd.Categorical(batch[rows])
     sc.pp.highly_variable_genes(work, n_top_genes=_N_GENES, batch_key=None if batch is None else "batch")
     return np.flatnonzero(work.var["highly_variable"].to_numpy())
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 
 from scnode._errors import EvidenceError
 from scnode._settings import logger
-from scnode.data._chunks import in_memory
+from scnode.data._chunks import blocks_of
 from scnode.data._encode import encode_velocity
 from scnode.data._neighbors import Neighbors
 
 if TYPE_CHECKING:
+    import scipy.sparse as sp
+
+    from scnode.data._chunks import Chunks
     from scnode.data._expression import Expression
     from scnode.nn import Encoder
 
@@ -60,7 +62,7 @@ def latent_velocity(
         raise EvidenceError("Every velocity gene is NaN. Recompute with scnode.pp.velocity(adata).")
     if not fitted.all():
         logger.info("%d of %d velocity genes hold NaN and are left out.", (~fitted).sum(), len(fitted))
-    c = _scale(in_memory(expression.matrix[:, genes]), s)
+    c = _scale(expression.matrix[:, genes], s)
     total = s[:, fitted].sum(1, keepdims=True)
     gained = v[:, fitted].sum(1, keepdims=True)
     growth = np.divide(gained, total, out=np.zeros_like(total), where=total > 0)
@@ -68,9 +70,10 @@ def latent_velocity(
     return encode_velocity(encoder, np.log1p(c * s), rate, batch=batch), rate
 
 
-def _scale(logarithms: sp.csr_matrix, abundance: np.ndarray) -> float:
+def _scale(logarithms: sp.csr_matrix | Chunks, abundance: np.ndarray) -> float:
     """Factor from the smoothed abundance to the linear scale of the encoder's input."""
-    linear, total = np.asarray(logarithms.expm1().sum(1)).ravel(), abundance.sum(1)
+    linear = np.concatenate([np.asarray(block.expm1().sum(1)).ravel() for block in blocks_of(logarithms)])
+    total = abundance.sum(1)
     seen = (linear > 0) & (total > 0)
     return float(np.median(linear[seen] / total[seen])) if seen.any() else 1.0
 

@@ -137,13 +137,8 @@ def _arms(
 ) -> tuple[np.ndarray, list[_Arm]]:
     """Times, and what moves: trajectories, or both arms of a perturbation."""
     if perturbation is None:
-        stored = adata.uns.get(keys.uns, {}).get("trajectories")
-        if stored is None:
-            raise ScnodeError(
-                f"adata.uns[{keys.uns!r}] holds no trajectories. Run scnode.tl.trajectories(adata) first."
-            )
-        placed = placed_paths(adata, position, stored, keys, n_trajectories)
-        return np.asarray(stored["t"], dtype=float), [_Arm(*placed, color=dot_color)]
+        t, paths, belief = placed_paths(adata, position, keys, n_trajectories)
+        return t, [_Arm(paths, belief, color=dot_color)]
     record = stored_perturbation(adata, keys, perturbation)
     support = Support(np.asarray(adata.obsm[keys.latent], dtype=float))
     arms = [

@@ -9,6 +9,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
+from scnode.model import stored_result
 from scnode.pl._cells import finish, new_axes
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure, SubFigure
+
+_BY = "scnode.tl.attribution(adata, groupby=, groups=)"
 
 
 def attribution(
@@ -69,23 +72,24 @@ def attribution(
     ScnodeError
         No attribution is stored, an unknown fate, or no gene to draw.
     """
-    stored = adata.uns.get(Keys(key_added).uns, {}).get("attribution")
-    if stored is None:
-        raise ScnodeError("No attribution is stored. Run scnode.tl.attribution(adata, groupby=, groups=) first.")
     if n_genes < 1:
         raise ScnodeError(f"n_genes={n_genes} draws nothing. Pass a positive number.")
-    fates = [str(name) for name in stored["fates"]]
-    chosen = fates[0] if fate is None else fate
-    if chosen not in fates:
-        raise ScnodeError(f"{fate!r} is no fate of the attribution. {near(chosen, fates)} Pass fate=.")
-    times, every = np.asarray(stored["t"], dtype=float), np.asarray(stored["contribution"])[fates.index(chosen)]
-    size = np.abs(every)
-    rows = np.argsort(-size.sum(1), kind="stable")[:n_genes]
-    about = size[rows] @ times / np.maximum(size[rows].sum(1), np.finfo(float).tiny)
-    rows = rows[np.argsort(about, kind="stable")]
-    values, shown = every[rows], np.asarray(stored["genes"])[rows]
-    # Times stand for intervals around them, so that the first and the last lie within the axes.
-    half = (times[1] - times[0]) / 2
+    with stored_result(adata, Keys(key_added).uns, "attribution", by=_BY) as stored:
+        if stored is None:
+            raise ScnodeError(f"No attribution is stored. Run {_BY} first.")
+        fates = [str(name) for name in stored["fates"]]
+        chosen = fates[0] if fate is None else fate
+        if chosen not in fates:
+            raise ScnodeError(f"{fate!r} is no fate of the attribution. {near(chosen, fates)} Pass fate=.")
+        times, every = (np.asarray(stored[part], dtype=float) for part in ("t", "contribution"))
+        every = every[fates.index(chosen)]
+        size = np.abs(every)
+        rows = np.argsort(-size.sum(1), kind="stable")[:n_genes]
+        about = size[rows] @ times / np.maximum(size[rows].sum(1), np.finfo(float).tiny)
+        rows = rows[np.argsort(about, kind="stable")]
+        values, shown = every[rows], np.asarray(stored["genes"], dtype=str)[rows]
+        # Times stand for intervals around them, so that the first and the last lie within the axes.
+        half = (times[1] - times[0]) / 2
     limit = float(np.abs(values).max()) or 1.0
     options: dict[str, Any] = {"vmin": -limit, "vmax": limit, "aspect": "auto", "cmap": cmap} | kwargs
     ax = new_axes(ax)

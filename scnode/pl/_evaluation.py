@@ -8,6 +8,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode.model import stored_result
 from scnode.pl._cells import finish, new_axes
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _LABELS = {"w1": "Wasserstein-1", "w2": "Wasserstein-2", "energy": "energy distance"}
 _SHADES = {"scnode": "#d55e00", "ot_interpolation": "#0072b2", "no_motion": "0.6"}
 _FLOOR = "noise_floor"
+_BY = "scnode.tl.evaluate(adata, time_key=)"
 
 
 def evaluation(
@@ -62,12 +64,14 @@ def evaluation(
     ScnodeError
         No evaluation is stored, or an unknown metric.
     """
-    stored = adata.uns.get(Keys(key_added).uns, {}).get("evaluation")
-    if stored is None:
-        raise ScnodeError("No evaluation. Run scnode.tl.evaluate(adata, time_key=) first, or pass key_added=.")
     if metric not in _LABELS:
         raise ScnodeError(f"metric={metric!r} is unknown. Pass one of {list(_LABELS)}.")
-    values = stored["table"].pivot(index="holdout", columns="method", values=metric).sort_index()
+    with stored_result(adata, Keys(key_added).uns, "evaluation", by=_BY) as stored:
+        if stored is None:
+            raise ScnodeError(f"No evaluation. Run {_BY} first, or pass key_added=.")
+        values = stored["table"].pivot(index="holdout", columns="method", values=metric).sort_index()
+        values, time_key = values[[*_SHADES, _FLOOR]].astype(float), str(stored["time_key"])
+        times = values.index.to_numpy(dtype=float)
     ax = new_axes(ax)
     place, width = np.arange(len(values)), 0.8 / len(_SHADES)
     for i, (method, shade) in enumerate(_SHADES.items()):
@@ -76,8 +80,8 @@ def evaluation(
         ax.bar(at, values[method], **(options | kwargs))
     floor = values[_FLOOR].to_numpy()
     ax.hlines(floor, place - 0.45, place + 0.45, colors="black", linestyles="dashed", label=_FLOOR)
-    ax.set(xticks=place, xticklabels=[f"{t:.4g}" for t in values.index], ylabel=f"{_LABELS[metric]} (latent units)")
-    ax.set_xlabel(f"held-out {stored['time_key']}")
+    ax.set(xticks=place, xticklabels=[f"{t:.4g}" for t in times], ylabel=f"{_LABELS[metric]} (latent units)")
+    ax.set_xlabel(f"held-out {time_key}")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
     return finish(ax, title=title, show=show, return_fig=return_fig)

@@ -10,6 +10,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
+from scnode.model import stored_result
 from scnode.pl._cells import draw_cells, finish
 from scnode.pl._colors import category_colors
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 _UNNAMED = "unassigned"
+_BY = "scnode.tl.fate(adata, groupby=, groups=)"
 
 
 def fate(
@@ -112,10 +114,10 @@ def fate(
 
 def _stored(adata: AnnData, keys: Keys) -> tuple[pd.DataFrame, str]:
     """The table of fates and the column that its groups are of."""
-    record = adata.uns.get(keys.uns, {}).get("fate")
-    if record is None or keys.fate not in adata.obsm:
-        raise ScnodeError(f"adata.obsm[{keys.fate!r}] not found. Run scnode.tl.fate(adata, groupby=, groups=) first.")
-    return adata.obsm[keys.fate], str(record["groupby"])
+    with stored_result(adata, keys.uns, "fate", by=_BY) as record:
+        if record is None or keys.fate not in adata.obsm:
+            raise ScnodeError(f"adata.obsm[{keys.fate!r}] not found. Run {_BY} first.")
+        return adata.obsm[keys.fate], str(record["groupby"])
 
 
 def _labels(adata: AnnData, groupby: str) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
+from scnode.model import stored_result
 from scnode.pl._cells import draw_cells, embedding, finish, new_axes
 from scnode.pl._ridges import ridges
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure, SubFigure
+
+_BY = "scnode.tl.ftle(adata)"
 
 
 def ftle(
@@ -78,9 +81,11 @@ def ftle(
     :cite:p:`Shadden2005`
     """
     keys = Keys(key_added)
-    record = adata.uns.get(keys.uns, {}).get("ftle")
-    if record is None or keys.ftle not in adata.obs:
-        raise ScnodeError(f"adata.obs[{keys.ftle!r}] not found. Run scnode.tl.ftle(adata) first.")
+    with stored_result(adata, keys.uns, "ftle", by=_BY) as record:
+        if record is None or keys.ftle not in adata.obs:
+            raise ScnodeError(f"adata.obs[{keys.ftle!r}] not found. Run {_BY} first.")
+        across = " across the flow" if record.get("across") else ""
+        default = f"FTLE {record['direction']}{across}, horizon {float(record['horizon']):g}"
     position, values = embedding(adata, basis), adata.obs[keys.ftle].to_numpy(dtype=float)
     ax = new_axes(ax)
     # One far cell must not bleach all the others.
@@ -90,6 +95,4 @@ def ftle(
         points = ridges(position, values)
         options: dict[str, Any] = {"s": 5, "c": ridge_color, "linewidths": 0, "zorder": 3} | kwargs
         ax.scatter(points[:, 0], points[:, 1], **options)
-    across = " across the flow" if record.get("across") else ""
-    default = f"FTLE {record['direction']}{across}, horizon {float(record['horizon']):g}"
     return finish(ax, title=default if title is None else title, show=show, return_fig=return_fig)

@@ -9,9 +9,11 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
+from scnode.model import stored_result
 from scnode.pl._cells import finish, new_axes
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
@@ -57,23 +59,17 @@ def history(
         No fit is stored under this name.
     """
     keys = Keys(key_added)
-    record = adata.uns.get(keys.uns, {}).get("history")
-    if record is None:
-        raise ScnodeError(
-            f"adata.uns[{keys.uns!r}] holds no history. {near(keys.uns, adata.uns)} Run scnode.tl.fit(adata) first."
-        )
+    stages = _stages(adata, keys)
     ax = new_axes(ax)
-    stages = list(dict.fromkeys(record["stage"].astype(str)))
     begin = 0
-    for number, stage in enumerate(stages):
-        rows = record[record["stage"].astype(str) == stage]
+    for number, (stage, rows) in enumerate(stages.items()):
         epoch = begin + np.arange(1, len(rows) + 1)
         for column, shade, style in (("train_loss", "0.55", "-"), ("validation_loss", "#0072b2", "-")):
             label = column.replace("_loss", "") if number == 0 else None
             ax.plot(epoch, rows[column], style, color=shade, label=label, **kwargs)
-        best = int(np.argmin(rows["validation_loss"].to_numpy()))
+        best = int(np.argmin(rows["validation_loss"]))
         kept = "kept" if number == 0 else None
-        ax.plot(epoch[best], rows["validation_loss"].iloc[best], "o", color="#d55e00", label=kept, zorder=3)
+        ax.plot(epoch[best], rows["validation_loss"][best], "o", color="#d55e00", label=kept, zorder=3)
         ax.annotate(
             stage,
             (begin + len(rows) / 2, 1),
@@ -88,3 +84,15 @@ def history(
     ax.set(xlabel="epoch", ylabel="loss", yscale="log")
     ax.legend(frameon=False)
     return finish(ax, title=title, show=show, return_fig=return_fig)
+
+
+def _stages(adata: AnnData, keys: Keys) -> dict[str, pd.DataFrame]:
+    """Losses (epoch,) of every stage."""
+    with stored_result(adata, keys.uns, "history") as record:
+        if record is None:
+            raise ScnodeError(
+                f"adata.uns[{keys.uns!r}] holds no history. {near(keys.uns, adata.uns)} Run scnode.tl.fit(adata) first."
+            )
+        losses = record[["train_loss", "validation_loss"]].astype(float)
+        groups = losses.groupby(record["stage"].astype(str).to_numpy(), sort=False)
+        return {stage: rows.reset_index(drop=True) for stage, rows in groups}

@@ -9,6 +9,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
+from scnode.model import stored_result
 from scnode.pl._cells import draw_cells, finish, new_axes
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure, SubFigure
+
+_BY = "scnode.tl.jacobian(adata, regulators=[...], effectors=[...])"
 
 
 def jacobian(
@@ -70,11 +73,12 @@ def jacobian(
     ScnodeError
         No gene-level Jacobian is stored, an unknown gene, column or group, or the basis is missing.
     """
-    stored = adata.uns.get(Keys(key_added).uns, {}).get("jacobian")
-    if stored is None:
-        raise ScnodeError("No gene-level Jacobian. Run scnode.tl.jacobian(adata, regulators=[...], effectors=[...]).")
-    values = np.asarray(stored["values"], dtype=float)
-    genes = {side: [str(g) for g in stored[side]] for side in ("regulators", "effectors")}
+    with stored_result(adata, Keys(key_added).uns, "jacobian", by=_BY) as stored:
+        if stored is None:
+            raise ScnodeError(f"No gene-level Jacobian. Run {_BY}.")
+        genes = {side: [str(g) for g in stored[side]] for side in ("regulators", "effectors")}
+        values = np.asarray(stored["values"], dtype=float)
+        values = values.reshape(adata.n_obs, len(genes["effectors"]), len(genes["regulators"]))
     ax = new_axes(ax)
     if pair is None:
         name = "mean over all cells" if group is None else f"{group[0]}: {group[1]}"

@@ -11,7 +11,7 @@ from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
 from scnode.data import Support, evenly
-from scnode.model import stored_model
+from scnode.model import stored_model, stored_result
 from scnode.pl._cells import draw_cells, embedding, finish, new_axes
 from scnode.pl._colors import SAFE, category_colors
 from scnode.pl._grid import on_grid
@@ -27,6 +27,8 @@ CONTROL, PERTURBED = SAFE[0], SAFE[5]
 _N_GENES = 5
 _N_GRID = 34
 _FADED = 0.15
+_BY = "scnode.tl.perturb(adata, genes)"
+_NUMBERS = ("log_fold_change", "ci_low", "ci_high", "qvalue", "ood")
 
 
 def perturbation(
@@ -132,11 +134,25 @@ def perturbation(
 
 def stored_perturbation(adata: AnnData, keys: Keys, name: str) -> dict[str, Any]:
     """The record of a perturbation."""
-    stored = adata.uns.get(keys.uns, {}).get("perturbations", {})
-    if name not in stored:
-        raise ScnodeError(f"No perturbation {name!r}. {near(name, stored)} Run scnode.tl.perturb(adata, genes) first.")
-    record: dict[str, Any] = stored[name]
-    return record
+    with stored_result(adata, keys.uns, "perturbations", by=_BY) as found:
+        stored = found or {}
+        if name not in stored:
+            raise ScnodeError(f"No perturbation {name!r}. {near(name, stored)} Run {_BY} first.")
+        return _checked(stored[name])
+
+
+def _checked(record: dict[str, Any]) -> dict[str, Any]:
+    """Its numbers, where they are numbers of like shapes."""
+    n_starts, n_steps = len(record["path_start"]), len(record["path_t"])
+    read = {"path_t": np.asarray(record["path_t"], dtype=float)}
+    for arm in ("control", "perturbed"):
+        paths = np.asarray(record[f"path_{arm}"], dtype=float)
+        read[f"path_{arm}"] = paths.reshape(n_starts, -1, n_steps, paths.shape[-1])
+    for part in ("control", "perturbed", "sd"):
+        read[f"response_{part}"] = np.asarray(record[f"response_{part}"], dtype=float).reshape(n_steps, -1)
+    if "fates" in record:
+        read["fates"] = record["fates"].astype(dict.fromkeys(_NUMBERS, float) | {"fate": str})
+    return {**record, "genes": [str(gene) for gene in record["genes"]], **read}
 
 
 def _draw_fates(adata: AnnData, record: dict[str, Any], palette: Any, ax: Axes, kwargs: dict[str, Any]) -> None:

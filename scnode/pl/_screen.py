@@ -10,12 +10,15 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._validation import near
+from scnode.model import stored_result
 from scnode.pl._cells import finish, new_axes
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+
+_BY = "scnode.tl.screen(adata, groupby=, groups=)"
 
 
 def screen(
@@ -71,17 +74,18 @@ def screen(
     """
     from matplotlib.colors import to_rgba
 
-    stored = adata.uns.get(Keys(key_added).uns, {}).get("screen")
-    if stored is None:
-        raise ScnodeError("No screen is stored. Run scnode.tl.screen(adata, groupby=, groups=) first.")
-    table = stored["table"]
-    chosen = str(table["fate"].iloc[0]) if fate is None else fate
-    if chosen not in set(table["fate"]):
-        raise ScnodeError(f"{fate!r} is no fate of the screen. {near(fate, table['fate'].unique())} Pass fate=.")
-    table = table[table["fate"] == chosen]
-    if "qvalue" not in table or table["qvalue"].isna().all():
-        raise ScnodeError("No gene was held in full. Run scnode.tl.screen(adata, n_verified=20).")
-    table = table.dropna(subset=["qvalue"]).sort_values(["qvalue", "score"], key=_order)
+    with stored_result(adata, Keys(key_added).uns, "screen", by=_BY) as stored:
+        if stored is None:
+            raise ScnodeError(f"No screen is stored. Run {_BY} first.")
+        table = stored["table"]
+        chosen = str(table["fate"].iloc[0]) if fate is None else fate
+        if chosen not in set(table["fate"]):
+            raise ScnodeError(f"{fate!r} is no fate of the screen. {near(fate, table['fate'].unique())} Pass fate=.")
+        table = table[table["fate"] == chosen]
+        if "qvalue" not in table or table["qvalue"].isna().all():
+            raise ScnodeError("No gene was held in full. Run scnode.tl.screen(adata, n_verified=20).")
+        table = table.astype(dict.fromkeys(("qvalue", "score", "log_fold_change", "ood"), float) | {"gene": str})
+        table = table.dropna(subset=["qvalue"]).sort_values(["qvalue", "score"], key=_order)
     x, y = table["log_fold_change"].to_numpy(), -np.log10(table["qvalue"].to_numpy())
     called = table["qvalue"].to_numpy() < alpha
     shades = np.array([to_rgba(colors[0] if up else colors[1]) for up in x > 0])

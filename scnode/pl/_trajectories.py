@@ -9,6 +9,7 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode.data import Support, evenly
+from scnode.model import stored_result
 from scnode.pl._cells import draw_cells, embedding, finish, new_axes
 from scnode.pl._place import place
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _FADED = 0.15
 _BELIEVED = 0.5
+_BY = "scnode.tl.trajectories(adata)"
 
 
 def trajectories(
@@ -90,15 +92,10 @@ def trajectories(
     from matplotlib.collections import LineCollection
 
     keys = Keys(key_added)
-    stored = adata.uns.get(keys.uns, {}).get("trajectories")
-    if stored is None:
-        raise ScnodeError(f"adata.uns[{keys.uns!r}] holds no trajectories. Run scnode.tl.trajectories(adata) first.")
-    position = embedding(adata, basis)
-    paths, belief = placed_paths(adata, position, stored, keys, n_trajectories)
+    t, paths, belief = placed_paths(adata, embedding(adata, basis), keys, n_trajectories)
     ax = new_axes(ax)
     draw_cells(adata, basis, color, ax, size=size, alpha=alpha, legend_loc=legend_loc, palette=palette, title="")
     limits = ax.get_xlim(), ax.get_ylim()
-    t = np.asarray(stored["t"], dtype=float)
     segments = np.stack([paths[:, :-1], paths[:, 1:]], axis=2).reshape(-1, 2, 2)
     options: dict[str, Any] = {"linewidths": linewidth, "capstyle": "round", "zorder": 3, "cmap": cmap}
     options["array"] = np.tile((t[:-1] + t[1:]) / 2, len(paths))
@@ -116,17 +113,22 @@ def trajectories(
 
 
 def placed_paths(
-    adata: AnnData, position: np.ndarray, stored: dict[str, Any], keys: Keys, n_trajectories: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (trajectory, step, 2), and belief in [0, 1] in each state (trajectory, step), 0 off the cells."""
-    latent = np.asarray(adata.obsm[keys.latent], dtype=float)
-    states = np.asarray(stored["latent"], dtype=float)
-    states = states.reshape(-1, *states.shape[2:])
-    chosen = evenly(len(states), n_trajectories)
-    states = states[chosen]
-    doubt = np.asarray(stored["ood"]).reshape(-1, states.shape[1])[chosen] if "ood" in stored else 0.0
-    placed, near = place(Support(latent), position, states)
-    return placed, near * (1 - doubt)
+    adata: AnnData, position: np.ndarray, keys: Keys, n_trajectories: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of stored trajectories the times, positions (trajectory, step, 2), and belief in each state, 0 off the cells."""
+    with stored_result(adata, keys.uns, "trajectories", by=_BY) as stored:
+        if stored is None:
+            raise ScnodeError(f"adata.uns[{keys.uns!r}] holds no trajectories. Run {_BY} first.")
+        latent = np.asarray(adata.obsm[keys.latent], dtype=float)
+        t = np.asarray(stored["t"], dtype=float)
+        states = np.asarray(stored["latent"], dtype=float).reshape(-1, len(t), latent.shape[1])
+        if len(t) < 2 or not len(states):
+            raise ValueError("no steps")
+        chosen = evenly(len(states), n_trajectories)
+        states = states[chosen]
+        doubt = np.asarray(stored["ood"]).reshape(-1, len(t))[chosen] if "ood" in stored else 0.0
+        placed, near = place(Support(latent), position, states)
+        return t, placed, near * (1 - doubt)
 
 
 def _time_scale(t: np.ndarray, cmap: str | Colormap) -> Any:

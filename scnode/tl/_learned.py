@@ -10,7 +10,6 @@ import numpy as np
 
 from scnode._random import torch_generator
 from scnode.data import encode
-from scnode.data._chunks import in_memory
 from scnode.tl._principal import loadings
 
 if TYPE_CHECKING:
@@ -50,15 +49,16 @@ def learn(
     from scnode.nn import ENCODERS, VAE
     from scnode.train import Profiles, fit_encoder
 
-    matrix = in_memory(expression.matrix[:, genes])
-    n_latent = min(n_latent, min(matrix.shape) - 1)
     sizes = {} if batches is None else {"n_batches": len(batches.names)}
     code = None if batches is None else batches.apart
+    sample, rows = expression.sample(genes, batch=code)
+    matrix, size, code = sample.matrix, sample.size, None if code is None else code[rows]
+    n_latent = min(n_latent, min(matrix.shape) - 1)
     encoder: Any = ENCODERS[name](len(genes), n_latent, **sizes)
     is_vae = isinstance(encoder, VAE)
-    counts = expression.counts(genes) if is_vae else None
-    profiles = Profiles(matrix, expression.size, counts, code)
-    extra = {"log_share": _log_share(counts, expression.size)} if is_vae else {}
+    counts = sample.counts() if is_vae else None
+    profiles = Profiles(matrix, size, counts, code)
+    extra = {"log_share": _log_share(counts, size)} if is_vae else {}
     generator = torch_generator(training.rng)
     encoder.start(**_components(matrix, n_latent, code), **extra, generator=generator)
     history = fit_encoder(

@@ -14,7 +14,7 @@ from scnode._settings import logger
 from scnode._validation import check_names, check_obsm, near
 from scnode._write import written
 from scnode.data import Support, encode, mean_phase, read_batches, read_expression, read_times
-from scnode.data._chunks import Chunks, in_memory
+from scnode.data._chunks import Chunks
 from scnode.model import LatentODE, stored_model, stored_result
 from scnode.tl._control import own_control
 from scnode.tl._rna import moments_of, write_kinetics
@@ -146,10 +146,13 @@ def _match_genes(expression: Expression, genes: list[str], mean: np.ndarray) -> 
     if not n_missing:
         return matrix, 0
     logger.warning("%d of the model's %d genes are missing: their mean over the fitted cells is used.", n_missing, n)
-    matrix = in_memory(matrix)
-    filler = sp.csr_matrix(np.where(missing, mean, 0))
-    present = matrix @ sp.diags((~missing).astype(np.float32))
-    return sp.csr_matrix(present + sp.csr_matrix(np.ones((matrix.shape[0], 1))) @ filler), n_missing
+    filler, there = sp.csr_matrix(np.where(missing, mean, 0)), sp.diags((~missing).astype(np.float32))
+
+    def filled(block: sp.csr_matrix, rows: slice | None = None) -> sp.csr_matrix:
+        del rows
+        return sp.csr_matrix(block @ there + sp.csr_matrix(np.ones((block.shape[0], 1))) @ filler)
+
+    return Chunks(matrix, filled) if isinstance(matrix, Chunks) else filled(matrix), n_missing
 
 
 def _compare(latent: np.ndarray, reference: AnnData, keys: Keys, model: LatentODE) -> dict[str, np.ndarray]:

@@ -22,6 +22,7 @@ from scnode.tl._trust import OOD, Trust, judge_trajectories
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from distributed import Client
     from numpy.typing import NDArray
 
     from scnode.model import LatentODE
@@ -48,6 +49,7 @@ def ood(
     groupby: str | None = None,
     horizon: float | None = None,
     rng: RandomState = 0,
+    client: Client | None = None,
     key_added: str = DEFAULT,
     copy: bool = False,
 ) -> AnnData | None:
@@ -85,6 +87,9 @@ def ood(
         How far ahead each cell is judged in units of the clock, 0.25 by default.
     rng
         Source of all randomness.
+    client
+        A :class:`dask.distributed.Client <distributed.Client>` whose workers forecast the cells, some thousands at a
+        time.
     key_added, copy
         As in :func:`scnode.tl.fit`.
 
@@ -102,7 +107,8 @@ def ood(
     ------
     ScnodeError
         No fitted model or evidence, a field under an input or of more than 100 dimensions, fewer than 40 cells, an
-        unknown column or one without two groups that can be left out, or a horizon that is not positive.
+        unknown column or one without two groups that can be left out, a horizon that is not positive, or a client
+        whose workers give no answer.
     SolverError
         A trajectory that could not be integrated.
 
@@ -125,8 +131,9 @@ def ood(
     folds = _folds(population.smooth, None if labels is None else labels[seen], groupby, source)
     calibration = Calibration.fit(forecasts(model.field, ground, population, velocity, folds, rng=source))
     trust = Trust(model, ground, calibration, ahead)
+    extra = {"held_out_ratio": ratio, "horizon": ahead}
     with written(adata, copy=copy) as result:
-        _write(result, keys, trust, seen, labels=labels, extra={"held_out_ratio": ratio, "horizon": ahead})
+        _write(result, keys, trust, seen, labels=labels, client=client, extra=extra)
     return result if copy else None
 
 
@@ -197,12 +204,13 @@ def _write(
     seen: NDArray[np.bool_],
     *,
     labels: NDArray[np.str_] | None,
+    client: Client | None,
     extra: dict[str, Any],
 ) -> None:
     import pandas as pd
 
     begin = cell_clock(adata, trust.model, keys)[:, 0].numpy().astype(float)
-    parts, judged = trust.ahead(np.asarray(adata.obsm[keys.latent], dtype=float), begin)
+    parts, judged = trust.ahead(np.asarray(adata.obsm[keys.latent], dtype=float), begin, client=client)
     table = pd.DataFrame(parts, index=adata.obs_names.astype(str))
     if "radius" in judged:
         table["radius"] = judged["radius"]

@@ -12,14 +12,12 @@ if TYPE_CHECKING:
     from distributed import Client
     from torch import Tensor
 
-    from scnode.model import LatentODE
-
     Result = TypeVar("Result")
 
 
 def each_part(
     ask: Callable[..., Result],
-    model: LatentODE,
+    model: Any,
     cells: Sequence[Tensor | None],
     *,
     size: int,
@@ -33,7 +31,7 @@ def each_part(
     ask
         A function of a module, for workers to import, and of tensors (part, ...).
     model
-        Goes to every worker once.
+        Whatever is asked; goes to every worker once.
     cells
         Tensors (cell, ...), or None where there is nothing to give.
     size
@@ -53,7 +51,7 @@ def each_part(
     return [ask(model, *part) for part in tqdm(parts, desc=name, disable=not settings.progress or len(parts) == 1)]
 
 
-def _by_workers(client: Client, ask: Callable[..., Result], model: LatentODE, columns: list[list[Any]]) -> list[Result]:
+def _by_workers(client: Client, ask: Callable[..., Result], model: Any, columns: list[list[Any]]) -> list[Result]:
     if getattr(client, "asynchronous", True):
         raise ScnodeError(
             f"client={client!r} is no dask client that waits for its answers. Pass client=dask.distributed.Client(), "

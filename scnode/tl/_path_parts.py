@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +48,11 @@ class Ground:
         """Root mean square distance of the cells from their mean."""
         return float(np.sqrt(self.latent.var(0).sum())) + np.finfo(float).tiny
 
+    @cached_property
+    def support(self) -> Support:
+        """Where the cells are."""
+        return Support(self.latent)
+
     def of(self, rows: NDArray[np.bool_]) -> Ground:
         """Some of the cells."""
         return Ground(self.latent[rows], self.noise[rows], self.field_error[rows])
@@ -63,21 +69,18 @@ def path_parts(field: Field, ground: Ground, ts: Floats, paths: Floats, begin: F
 
     `ts` (step,) are times since the start, at which the clock shows `begin` (path,).
     """
-    support = Support(ground.latent)
     n = max(1, _CHUNK // (paths.shape[1] * paths.shape[2]))
     starts = range(0, len(paths), n)
-    chunks = [_parts(field, ground, support, ts, paths[i : i + n], begin[i : i + n]) for i in starts]
+    chunks = [_parts(field, ground, ts, paths[i : i + n], begin[i : i + n]) for i in starts]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def _parts(  # noqa: PLR0917
-    field: Field, ground: Ground, support: Support, ts: Floats, paths: Floats, begin: Floats
-) -> dict[str, Floats]:
+def _parts(field: Field, ground: Ground, ts: Floats, paths: Floats, begin: Floats) -> dict[str, Floats]:
     import torch
 
     from scnode import ode
 
-    distance, index = support.nearest(paths)
+    distance, index = ground.support.nearest(paths)
     when = begin[:, None] + ts if field.time_dependent else ts
     states, clock = (torch.as_tensor(a, dtype=torch.float32) for a in (paths, when))
     along = ode.measure_along(
@@ -89,7 +92,7 @@ def _parts(  # noqa: PLR0917
         initial_error=torch.as_tensor(ground.noise[index[:, 0]].mean(-1)),
     )
     parts = {
-        "distance": mean_so_far(ts, _apart(distance) / support.usual),
+        "distance": mean_so_far(ts, _apart(distance) / ground.support.usual),
         "jacobian_norm": mean_so_far(ts, along.spectral_norm.numpy()),
         "ftle": along.ftle.numpy(),
         "error_bound": np.minimum(along.bound.numpy() / ground.spread, _LARGEST),

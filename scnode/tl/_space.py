@@ -11,7 +11,6 @@ import numpy as np
 from scnode._errors import ScnodeError
 from scnode._validation import check_obsm, near
 from scnode.data import Neighbors, encode, read_batches, read_expression, variable_genes
-from scnode.data._chunks import in_memory
 from scnode.data._source import Space
 from scnode.tl._learned import Training, learn
 from scnode.tl._linear_decoder import regress_decoder
@@ -132,7 +131,8 @@ def _given(adata: AnnData, use_rep: str, *, n_latent: int | None, layer: str | N
         return FitSpace(latent, space, use_rep=use_rep)
     expression = read_expression(adata, layer=layer)
     genes = variable_genes(expression.matrix)
-    fitted, explained = regress_decoder(latent, in_memory(expression.matrix[:, genes]))
+    sample, rows = expression.sample(genes)
+    fitted, explained = regress_decoder(latent[rows], sample.matrix)
     report = {"decoder": {"name": decoder, "explained_variance": explained}}
     return FitSpace(
         latent, space, fitted, expression.genes[genes], expression.transform, use_rep=use_rep, report=report

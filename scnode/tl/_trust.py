@@ -11,11 +11,14 @@ from scnode.data import evenly
 from scnode.model import stored_result
 from scnode.tl._calibration import Calibration
 from scnode.tl._cell_clock import own_times
+from scnode.tl._parts import each_part
 from scnode.tl._path_parts import Ground, path_parts
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from distributed import Client
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from scnode._keys import Keys
     from scnode.model import LatentODE
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 OOD = "ood"
 _MOST_STEPS = 17
 _N_AHEAD = 5
+_NUMBERS = 2**19
 
 
 @dataclass(frozen=True)
@@ -73,24 +77,34 @@ class Trust:
         parts = path_parts(self.model.field, self.ground, ts[few], flat, begin.repeat(paths.shape[1]))
         return {name: _between(ts[few], ts, v).reshape(paths.shape[:-1]) for name, v in self._judge(parts).items()}
 
-    def ahead(self, states: Floats, begin: Floats) -> tuple[dict[str, Floats], dict[str, NDArray[np.float32]]]:
+    def ahead(
+        self, states: Floats, begin: Floats, *, client: Client | None = None
+    ) -> tuple[dict[str, Floats], dict[str, NDArray[np.float32]]]:
         """Parts, and `ood` and `radius`, of the forecasts from states (cell, latent) at `begin` over the horizon."""
         import torch
 
-        ts = torch.linspace(0, self.horizon, _N_AHEAD)
-        start = torch.as_tensor(states, dtype=torch.float32)
-        with torch.no_grad():
-            own = own_times(self.model, torch.as_tensor(begin, dtype=torch.float32)[:, None], ts)
-            paths = self.model.flow(start, own)[:, 0].numpy().astype(float)
-        parts = path_parts(self.model.field, self.ground, ts.numpy().astype(float), paths, begin)
-        last = {name: values[:, -1] for name, values in parts.items()}
-        return last, self._judge(last)
+        cells = [torch.as_tensor(a, dtype=torch.float32) for a in (states, begin)]
+        size = max(1, _NUMBERS // (_N_AHEAD * states.shape[1]))
+        told = each_part(_forecast, self, cells, size=size, client=client, name="Forecasts")
+        parts = {name: np.concatenate([one[name] for one in told]) for name in told[0]}
+        return parts, self._judge(parts)
 
     def _judge(self, parts: dict[str, Floats]) -> dict[str, NDArray[np.float32]]:
         judged = {OOD: self.calibration.score(parts).astype(np.float32)}
         if self.model.field.n_members > 1:
             judged["radius"] = self.calibration.reach(parts).astype(np.float32)
         return judged
+
+
+def _forecast(trust: Trust, states: Tensor, begin: Tensor) -> dict[str, Floats]:
+    """Every part at the ends of the forecasts of some cells."""
+    import torch
+
+    ts = torch.linspace(0, trust.horizon, _N_AHEAD)
+    with torch.no_grad():
+        paths = trust.model.flow(states, own_times(trust.model, begin[:, None], ts))[:, 0].numpy().astype(float)
+    parts = path_parts(trust.model.field, trust.ground, ts.numpy().astype(float), paths, begin.numpy().astype(float))
+    return {name: values[:, -1] for name, values in parts.items()}
 
 
 def _between(few: Floats, ts: Floats, values: NDArray[np.float32]) -> NDArray[np.float32]:

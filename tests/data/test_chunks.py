@@ -73,6 +73,65 @@ def test_a_fit_is_that_of_the_cells_in_memory(counts, kind, tmp_path):
     np.testing.assert_allclose(out.obsm["X_scnode"], memory.obsm["X_scnode"], atol=1e-4)
 
 
+LEARNED = [
+    {"encoder": "autoencoder"},
+    {"encoder": "vae", "batch_key": "batch"},
+    {"use_rep": "X_rep", "decoder": "linear"},
+]
+
+
+@pytest.fixture(scope="module")
+def batched(counts):
+    """With a rare batch at the end, and a representation."""
+    adata = counts.copy()
+    adata.obs["batch"] = np.where(np.arange(200) < 194, "often", "rare")
+    adata.obsm["X_rep"] = np.log1p(adata.X.toarray())[:, :4]
+    return adata
+
+
+@pytest.mark.parametrize("options", LEARNED, ids=["autoencoder", "vae", "linear"])
+def test_what_is_learned_of_all_cells_is_that_of_the_cells_in_memory(batched, tmp_path, options):
+    out, memory = stored(batched, "backed csr", tmp_path), batched.copy()
+    for adata in (out, memory):
+        scnode.tl.fit(adata, **FAST, **options)
+    np.testing.assert_array_equal(out.obsm["velocity_scnode"], memory.obsm["velocity_scnode"])
+
+
+@pytest.mark.parametrize("options", LEARNED, ids=["autoencoder", "vae", "linear"])
+def test_a_sample_stands_for_cells_that_do_not_fit_into_memory(batched, tmp_path, monkeypatch, options):
+    monkeypatch.setattr(_chunks, "_SAMPLE", 80 * 30)
+    monkeypatch.setattr(_chunks, "_FEWEST", 4)
+    largest, take = [], Chunks.take
+    monkeypatch.setattr(Chunks, "take", lambda self, rows: largest.append(rows) or take(self, rows))
+    out = stored(batched, "backed csr", tmp_path)
+    scnode.tl.fit(out, **FAST, **options)
+    assert max(map(len, largest)) <= 83
+    if "batch_key" in options:
+        assert (largest[-1] >= 194).sum() == 4
+    assert np.isfinite(out.obsm["X_scnode"]).all()
+    assert out.obsm["X_scnode"].shape[0] == 200
+    scnode.tl.velocity(out, genes=True)
+    rising = np.corrcoef(
+        np.log1p(batched.X.toarray())[-1] - np.log1p(batched.X.toarray())[0], out.layers["velocity_scnode"].mean(0)
+    )
+    assert rising[0, 1] > 0.3
+
+
+def test_rows_are_taken_from_the_chunks_that_hold_them(counts, tmp_path):
+    whole, out = read_expression(counts).matrix, read_expression(stored(counts, "backed csr", tmp_path)).matrix
+    rows = np.array([0, 3, 63, 130, 199])
+    np.testing.assert_array_equal(out.take(rows).toarray(), whole[rows].toarray())
+
+
+def test_missing_genes_of_cells_on_disk_are_filled_in(counts, tmp_path):
+    scnode.tl.fit(fitted := counts.copy(), **FAST)
+    new = counts[:, 2:].copy()
+    out = stored(new, "backed csr", tmp_path)
+    for adata in (out, new):
+        scnode.tl.map(adata, fitted)
+    np.testing.assert_allclose(out.obsm["X_scnode"], new.obsm["X_scnode"], atol=1e-6)
+
+
 def test_components_of_chunks_are_those_of_the_whole(counts, tmp_path):
     whole, out = read_expression(counts), read_expression(stored(counts, "backed csr", tmp_path))
     mean, components = loadings(whole.matrix, 5)

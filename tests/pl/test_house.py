@@ -11,6 +11,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 
 import scnode
+from scnode import ScnodeError
 from scnode.pl._colors import SAFE, category_colors
 
 FILM = "animate"
@@ -96,3 +97,32 @@ def test_colours_are_those_of_the_data_else_safe(whole):
     assert category_colors(whole, "end", ["early"], palette=["red", "blue"]) == ["red"]
     assert len(set(category_colors(whole, "end", [str(i) for i in range(20)]))) == 20
     assert len(category_colors(whole, "end", [str(i) for i in range(300)])) == 300
+
+
+def spoilt(record):
+    """The record as something else, without each of its entries, and with each as something else."""
+    yield from (3, np.array([None, 1], dtype=object))
+    for name in record:
+        rest = [key for key in record if key != name]
+        yield record[rest] if isinstance(record, pd.DataFrame) else {key: record[key] for key in rest}
+        for other in ("text", np.zeros(3)):
+            yield {**record, name: other}
+
+
+RESULTS = {name: name for name in PLOTS if not name.startswith("velocity")} | {FILM: "trajectories"}
+
+
+@pytest.mark.parametrize(("name", "result"), RESULTS.items())
+def test_damaged_results_are_told_in_words(whole, name, result):
+    record = whole.uns["scnode"]["perturbations"]["low"] if result == "perturbation" else whole.uns["scnode"][result]
+    refused, options = 0, {} if name == FILM else {"show": False}
+    for other in spoilt(record):
+        adata = whole.copy()
+        kept = {"perturbations": {"low": other}} if result == "perturbation" else {result: other}
+        adata.uns["scnode"] = {**adata.uns["scnode"], **kept}
+        try:
+            draw(adata, name, **options)
+        except ScnodeError:
+            refused += 1
+        plt.close("all")
+    assert refused > 2

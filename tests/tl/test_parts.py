@@ -9,18 +9,20 @@ import torch
 
 import scnode
 from scnode import ScnodeError
-from scnode.tl import _ftle, _jacobian
+from scnode.tl import _ftle, _jacobian, _trust
 from scnode.tl._parts import each_part
 
 TOOLS = {
     "jacobian": {"regulators": ["g0", "g3"], "effectors": ["g1"]},
     "stiffness": {},
     "ftle": {"n_directions": 2, "horizon": 0.2},
+    "ood": {},
 }
 WRITTEN = {
     "jacobian": ("scnode_divergence", "scnode_jacobian_norm"),
     "stiffness": ("scnode_stiffness", "scnode_fast_time", "scnode_slow_time"),
     "ftle": ("scnode_ftle",),
+    "ood": ("scnode_ood", "scnode_error_bound"),
 }
 each_tool = pytest.mark.parametrize("tool", sorted(TOOLS))
 
@@ -40,7 +42,7 @@ def test_parts_are_asked_in_order_and_what_is_not_there_stays_out():
 @each_tool
 def test_the_size_of_the_parts_does_not_matter(fitted, tool, monkeypatch):
     whole = getattr(scnode.tl, tool)(fitted, **TOOLS[tool], copy=True)
-    for module in (_ftle, _jacobian):
+    for module in (_ftle, _jacobian, _trust):
         monkeypatch.setattr(module, "_NUMBERS", 1000)
     parts = getattr(scnode.tl, tool)(fitted, **TOOLS[tool], copy=True)
     # The steps of an FTLE's solver are chosen for the states of a part together.
@@ -114,7 +116,7 @@ def client(cluster):
 @pytest.mark.slow
 @each_tool
 def test_workers_give_the_same_numbers(fitted, tool, client, monkeypatch):
-    for module in (_ftle, _jacobian):
+    for module in (_ftle, _jacobian, _trust):
         monkeypatch.setattr(module, "_NUMBERS", 1000)
     here = getattr(scnode.tl, tool)(fitted, **TOOLS[tool], copy=True)
     there = getattr(scnode.tl, tool)(fitted, **TOOLS[tool], client=client, copy=True)

@@ -18,7 +18,7 @@ def curve(adata, stage):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp_fork"])
+@pytest.mark.parametrize("strategy", ["ddp_fork", "ddp_spawn"])
 def test_two_processes_follow_the_curve_of_one(line, tmp_path, strategy):
     line.write_h5ad(tmp_path / "line.h5ad")
     command = [sys.executable, __file__, str(tmp_path / "line.h5ad"), strategy]
