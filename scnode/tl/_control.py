@@ -69,6 +69,18 @@ def chosen_control(
     return Joint(tuple(parts))
 
 
+def values_along(control: Input | None, elapsed: np.ndarray, n: int) -> np.ndarray | None:
+    """Values of an input of `n` trajectories at times (step,) since their start, (trajectory, step, control)."""
+    import torch
+
+    from scnode.nn._inputs import value_at
+
+    if control is None:
+        return None
+    values = [value_at(control, t) for t in torch.as_tensor(elapsed)]
+    return torch.stack([v.expand(n, v.shape[-1]) for v in values], dim=1).numpy().astype(float)
+
+
 def _named(levels: Mapping[str, Level], controls: Controls) -> dict[str, Level]:
     if not isinstance(levels, Mapping):
         raise ScnodeError(f"control={levels!r} names no column. Pass {{{controls.keys[0]!r}: level}}.")

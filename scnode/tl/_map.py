@@ -23,6 +23,7 @@ from scnode.tl._trust import Trust
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from torch import Tensor
 
     from scnode.data import Expression
 
@@ -83,7 +84,7 @@ def map(
         raise ScnodeError("adata has no cells. Pass those to be placed.")
     check_names(adata)
     latent, report = place(adata, model, layer)
-    seen = {} if reference is None else _compare(latent, reference, keys, model)
+    seen = {} if reference is None else _compare(latent, own_control(adata, model), reference, keys, model)
     if model.field.time_dependent:
         seen[keys.time] = _own_clock(adata, reference, keys, seen)
     with written(adata, copy=copy) as result:
@@ -155,7 +156,9 @@ def _match_genes(expression: Expression, genes: list[str], mean: np.ndarray) -> 
     return Chunks(matrix, filled) if isinstance(matrix, Chunks) else filled(matrix), n_missing
 
 
-def _compare(latent: np.ndarray, reference: AnnData, keys: Keys, model: LatentODE) -> dict[str, np.ndarray]:
+def _compare(
+    latent: np.ndarray, control: Tensor | None, reference: AnnData, keys: Keys, model: LatentODE
+) -> dict[str, np.ndarray]:
     """Clock of the nearest fitted cells, whether they are far, and how far a forecast is to be believed."""
     support = Support(np.asarray(reference.obsm[keys.latent], dtype=float))
     distance, index = support.nearest(latent)
@@ -168,7 +171,7 @@ def _compare(latent: np.ndarray, reference: AnnData, keys: Keys, model: LatentOD
     trust = Trust.stored(reference, keys, model)
     if trust is not None:
         begin = found[keys.time] if model.field.time_dependent else np.zeros(len(latent))
-        parts, judged = trust.ahead(latent, begin)
+        parts, judged = trust.ahead(latent, begin, control)
         found[keys.ood] = judged["ood"]
         found[keys.error_bound] = parts["error_bound"] * trust.ground.spread
     return found

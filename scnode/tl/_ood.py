@@ -15,6 +15,7 @@ from scnode._write import written
 from scnode.model import stored_model, stored_result
 from scnode.tl._calibration import Calibration
 from scnode.tl._cell_clock import cell_clock
+from scnode.tl._control import own_control
 from scnode.tl._left_out import N_FOLDS, Population, forecasts, held_out_ratio, regions, velocity_of
 from scnode.tl._outcomes import named_groups
 from scnode.tl._path_parts import Ground, shared
@@ -63,6 +64,7 @@ def ood(
     where :math:`\phi_k` are the standardised logarithms of the parts along the way from the start:
 
     - ``distance``: mean distance to the 15 nearest cells over that of 99 % of the cells from theirs, mean over time;
+      where the field takes an input, cells under another are farther by its difference times the spread of the cells;
     - ``disagreement``: root mean square deviation of the ensemble's velocities over the usual speed, mean over time;
     - ``jacobian_norm``: :math:`\|J\|_2`, mean over time;
     - ``ftle``: :math:`\frac1\tau\ln\sigma_{\max}(\partial\hat z(\tau)/\partial\hat z(0))` (itself, no logarithm);
@@ -106,9 +108,9 @@ def ood(
     Raises
     ------
     ScnodeError
-        No fitted model or evidence, a field under an input or of more than 100 dimensions, fewer than 40 cells, an
-        unknown column or one without two groups that can be left out, a horizon that is not positive, or a client
-        whose workers give no answer.
+        No fitted model or evidence, a field of more than 100 dimensions, fewer than 40 cells, an unknown column or one
+        without two groups that can be left out, a horizon that is not positive, or a client whose workers give no
+        answer.
     SolverError
         A trajectory that could not be integrated.
 
@@ -118,18 +120,18 @@ def ood(
     """
     keys, source = Keys(key_added), random_source(rng)
     model = stored_model(adata, key_added)
-    _check_kind(model)
+    _check_size(model)
     ahead = _checked(horizon)
     latent, evidence, seen = _cells(adata, keys)
     labels = None if groupby is None else named_groups(adata, groupby, None)
-    population = _population(adata, keys, latent, seen)
-    ratio = held_out_ratio(model.field, latent[seen], evidence[seen], population.clock, source)
-    velocity = velocity_of(model.field, latent[seen], population.clock)
-    residual = np.linalg.norm(shared(latent[seen], velocity - evidence[seen]), axis=1)
+    population = _population(adata, model, keys, latent, seen)
+    ratio = held_out_ratio(model.field, population, evidence[seen], source)
+    velocity = velocity_of(model.field, population)
+    residual = np.linalg.norm(shared(latent[seen], velocity - evidence[seen], population.control), axis=1)
     noise = np.linalg.norm(latent[seen] - population.smooth, axis=1)
-    ground = Ground(latent[seen], noise, ratio * residual)
+    ground = Ground(latent[seen], noise, ratio * residual, population.control)
     folds = _folds(population.smooth, None if labels is None else labels[seen], groupby, source)
-    calibration = Calibration.fit(forecasts(model.field, ground, population, velocity, folds, rng=source))
+    calibration = Calibration.fit(forecasts(model, ground, population, velocity, folds, rng=source))
     trust = Trust(model, ground, calibration, ahead)
     extra = {"held_out_ratio": ratio, "horizon": ahead}
     with written(adata, copy=copy) as result:
@@ -137,12 +139,12 @@ def ood(
     return result if copy else None
 
 
-def _check_kind(model: LatentODE) -> None:
-    """Forecasts are scored of one field of a few dimensions."""
-    if model.controls is not None or model.n_latent > _LARGEST:
+def _check_size(model: LatentODE) -> None:
+    """Every step of every forecast costs the exponential of a Jacobian."""
+    if model.n_latent > _LARGEST:
         raise ScnodeError(
-            f"A score is calibrated for fields without an input and of up to {_LARGEST} dimensions. Fit without "
-            "control_key= and field='rna' for one."
+            f"A score is calibrated for fields of up to {_LARGEST} dimensions, not {model.n_latent}. Fit with fewer "
+            "genes=, or without field='rna', for one."
         )
 
 
@@ -176,13 +178,15 @@ def _cells(adata: AnnData, keys: Keys) -> tuple[Floats, Floats, NDArray[np.bool_
     return latent, evidence, seen
 
 
-def _population(adata: AnnData, keys: Keys, latent: Floats, seen: NDArray[np.bool_]) -> Population:
+def _population(adata: AnnData, model: LatentODE, keys: Keys, latent: Floats, seen: NDArray[np.bool_]) -> Population:
     if keys.time not in adata.obs:
         raise ScnodeError(f"adata.obs[{keys.time!r}] not found. Run scnode.tl.fit(adata) again.")
     with stored_result(adata, keys.uns, "report") as report:
         cyclic = (report or {}).get("clock", {}).get("kind") == "cycle"
-    states = latent[seen]
-    return Population(states, shared(states, states), adata.obs[keys.time].to_numpy(dtype=float)[seen], cyclic)
+    states, own = latent[seen], own_control(adata, model)
+    control = None if own is None else own.numpy().astype(float)[seen]
+    smooth = shared(states, states, control)
+    return Population(states, smooth, adata.obs[keys.time].to_numpy(dtype=float)[seen], cyclic, control)
 
 
 def _folds(
@@ -210,7 +214,8 @@ def _write(
     import pandas as pd
 
     begin = cell_clock(adata, trust.model, keys)[:, 0].numpy().astype(float)
-    parts, judged = trust.ahead(np.asarray(adata.obsm[keys.latent], dtype=float), begin, client=client)
+    latent, control = np.asarray(adata.obsm[keys.latent], dtype=float), own_control(adata, trust.model)
+    parts, judged = trust.ahead(latent, begin, control, client=client)
     table = pd.DataFrame(parts, index=adata.obs_names.astype(str))
     if "radius" in judged:
         table["radius"] = judged["radius"]

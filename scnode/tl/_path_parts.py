@@ -37,50 +37,73 @@ class Ground:
         Distance of each from what its neighbours share, shape (cell,).
     field_error
         Error of the field at each, in latent units per unit of the clock, shape (cell,).
+    control
+        Input of each, shape (cell, control), None where the field takes none.
     """
 
     latent: Floats
     noise: Floats
     field_error: Floats
+    control: Floats | None = None
 
     @property
     def spread(self) -> float:
         """Root mean square distance of the cells from their mean."""
-        return float(np.sqrt(self.latent.var(0).sum())) + np.finfo(float).tiny
+        return spread_of(self.latent)
 
     @cached_property
     def support(self) -> Support:
-        """Where the cells are."""
-        return Support(self.latent)
+        """Where the cells are, and under what."""
+        return Support(beside(self.latent, self.control, self.spread))
 
     def of(self, rows: NDArray[np.bool_]) -> Ground:
         """Some of the cells."""
-        return Ground(self.latent[rows], self.noise[rows], self.field_error[rows])
+        control = None if self.control is None else self.control[rows]
+        return Ground(self.latent[rows], self.noise[rows], self.field_error[rows], control)
 
 
-def shared(latent: Floats, values: Floats) -> Floats:
+def spread_of(latent: Floats) -> float:
+    """Root mean square distance of states (cell, latent) from their mean."""
+    return float(np.sqrt(latent.var(0).sum())) + np.finfo(float).tiny
+
+
+def beside(states: Floats, control: Floats | None, unit: float) -> Floats:
+    """States (..., latent) and after them their inputs, of which one unit is as far as the cells spread."""
+    return states if control is None else np.concatenate([states, unit * control], axis=-1)
+
+
+def shared(latent: Floats, values: Floats, control: Floats | None = None) -> Floats:
     """Mean of values (cell, ...) over each cell's nearest others, along the axes that neighbours share."""
-    near = Neighbors.of((latent - latent.mean(0)) @ signal_axes(latent), k=_N_NEAREST + 1)
+    axes = (latent - latent.mean(0)) @ signal_axes(latent)
+    near = Neighbors.of(beside(axes, control, spread_of(latent)), k=_N_NEAREST + 1)
     return values[near.index[:, 1:]].mean(1)
 
 
-def path_parts(field: Field, ground: Ground, ts: Floats, paths: Floats, begin: Floats) -> dict[str, Floats]:
+def path_parts(  # noqa: PLR0917
+    field: Field, ground: Ground, ts: Floats, paths: Floats, begin: Floats, control: Floats | None = None
+) -> dict[str, Floats]:
     """Every part of PARTS at every step of paths (path, step, latent), each of shape (path, step).
 
-    `ts` (step,) are times since the start, at which the clock shows `begin` (path,).
+    `ts` (step,) are times since the start, at which the clock shows `begin` (path,); a field that takes an input is
+    under `control` (path, step, control).
     """
-    n = max(1, _CHUNK // (paths.shape[1] * paths.shape[2]))
-    starts = range(0, len(paths), n)
-    chunks = [_parts(field, ground, ts, paths[i : i + n], begin[i : i + n]) for i in starts]
+    # Few enough for the Jacobians of all to be taken at once.
+    n = max(1, _CHUNK // (paths.shape[1] * paths.shape[2] ** 2))
+    parts = [slice(i, i + n) for i in range(0, len(paths), n)]
+    chunks = [_parts(field, ground, ts, paths[i], begin[i], None if control is None else control[i]) for i in parts]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def _parts(field: Field, ground: Ground, ts: Floats, paths: Floats, begin: Floats) -> dict[str, Floats]:
+def _parts(  # noqa: PLR0917
+    field: Field, ground: Ground, ts: Floats, paths: Floats, begin: Floats, control: Floats | None
+) -> dict[str, Floats]:
     import torch
 
     from scnode import ode
 
-    distance, index = ground.support.nearest(paths)
+    distance, index = ground.support.nearest(beside(paths, control, ground.spread))
+    if control is not None:
+        field = field.under(torch.as_tensor(control, dtype=torch.float32).flatten(0, 1))
     when = begin[:, None] + ts if field.time_dependent else ts
     states, clock = (torch.as_tensor(a, dtype=torch.float32) for a in (paths, when))
     along = ode.measure_along(

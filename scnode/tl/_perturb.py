@@ -17,7 +17,7 @@ from scnode.data import Support, evenly
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock
 from scnode.tl._constraint import Reader, regimen
-from scnode.tl._control import own_control
+from scnode.tl._control import own_control, values_along
 from scnode.tl._experiment import departure, difference_field, set_up
 from scnode.tl._matched import null_effects
 from scnode.tl._outcomes import moved_off, outcome_table, terminal_groups
@@ -157,7 +157,8 @@ def perturb(
     # Every second step judges the end as well, at half the cost.
     seen = elapsed[::2], perturbed[:, :, ::2].astype(float)
     begin = cell_clock(adata, model, keys)[rows, 0].numpy().astype(float)
-    doubt = None if trust is None else trust.along(*seen, begin)["ood"][..., -1]
+    under = values_along(experiment.control, elapsed[::2], len(rows))
+    doubt = None if trust is None else trust.along(*seen, begin, under)["ood"][..., -1]
     ends, names = (control[:, :, -1], perturbed[:, :, -1]), adata.obs_names[rows].to_numpy().astype(str)
     record: dict[str, Any] = {
         **_describe(courses, reader, horizon),

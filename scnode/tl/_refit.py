@@ -21,16 +21,28 @@ _MAX_MEMBERS = 2
 _MAX_CELLS = 1500
 
 
-def refit(field: Field, latent: Floats, velocity: Floats, clock: Floats, *, rng: np.random.Generator) -> Field:
-    """A field of the same kind, regressed from nothing on velocities (cell, latent) at these states and times alone."""
+def refit(
+    field: Field,
+    latent: Floats,
+    velocity: Floats,
+    clock: Floats,
+    control: Floats | None = None,
+    *,
+    rng: np.random.Generator,
+) -> Field:
+    """A field of the same kind, regressed from nothing on velocities (cell, latent) at these states and times alone.
+
+    A field that takes an input is fitted under that of each, `control` (cell, control).
+    """
     from scnode.data import surroundings
     from scnode.train import Examples, fit_field
 
     rows = rng.permutation(len(latent))[:_MAX_CELLS]
     latent, velocity, clock = latent[rows], velocity[rows], clock[rows]
+    control = None if control is None else control[rows]
     generator = torch_generator(rng)
     fresh = field.fresh(n_members=min(field.n_members, _MAX_MEMBERS), generator=generator)
-    outside, back = surroundings(latent, velocity, rng=rng, in_time=field.time_dependent)
+    outside, back = surroundings(latent, velocity, rng=rng, in_time=field.time_dependent or control is not None)
     examples = Examples(
         latent=latent,
         velocity=velocity,
@@ -39,6 +51,8 @@ def refit(field: Field, latent: Floats, velocity: Floats, clock: Floats, *, rng:
         outside_velocity=back,
         clock=clock,
         outside_clock=clock,
+        control=control,
+        outside_control=control,
         # Regression alone: no path is followed.
         paths=latent[:, None],
         times=clock[:, None],

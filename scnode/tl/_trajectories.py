@@ -17,7 +17,7 @@ from scnode._write import written
 from scnode.data import evenly
 from scnode.model import stored_model
 from scnode.tl._cell_clock import cell_clock, own_times
-from scnode.tl._control import Level, chosen_control, own_control
+from scnode.tl._control import Level, chosen_control, own_control, values_along
 from scnode.tl._trust import Trust, judge_trajectories
 
 if TYPE_CHECKING:
@@ -85,8 +85,9 @@ def trajectories(
     -------
     AnnData or None
         Writes ``uns["scnode"]["trajectories"]``: `t` (step,) since the start, `latent` (start, sample, step, latent),
-        `start` names. After :func:`scnode.tl.ood` also `ood`, the probability that a state should not be believed, and
-        of an ensemble `radius`, within which it lies with probability 0.9 in latent units, both (start, sample, step).
+        `start` names, and of a field under an input `control` (start, step, control), as the field takes it. After
+        :func:`scnode.tl.ood` also `ood`, the probability that a state should not be believed, and of an ensemble
+        `radius`, within which it lies with probability 0.9 in latent units, both (start, sample, step).
 
     Raises
     ------
@@ -123,6 +124,8 @@ def trajectories(
             options: dict[str, Any] = {"control": under} | ({} if solver is None else {"solver": solver})
             paths = model.flow(states, own, members=n_samples > 1, **options)[:, :n_samples]
     stored = {"t": ts.numpy(), "latent": paths.numpy(), "start": adata.obs_names[rows].to_numpy().astype(str)}
+    if under is not None:
+        stored["control"] = values_along(under, stored["t"], len(rows))
     begin = cell_clock(adata, model, keys)[rows, 0].numpy().astype(float)
     stored = judge_trajectories(Trust.stored(adata, keys, model), stored, begin)
     with written(adata, copy=copy) as result:

@@ -11,6 +11,7 @@ from scnode.data import evenly
 from scnode.model import stored_result
 from scnode.tl._calibration import Calibration
 from scnode.tl._cell_clock import own_times
+from scnode.tl._control import own_control, values_along
 from scnode.tl._parts import each_part
 from scnode.tl._path_parts import Ground, path_parts
 
@@ -64,26 +65,33 @@ class Trust:
             if known.sum() < 2:
                 return None
             latent = np.asarray(adata.obsm[keys.latent], dtype=float)[known]
-            ground = Ground(latent, *(table[name].to_numpy()[known] for name in ("noise", "field_error")))
+            own = own_control(adata, model)
+            control = None if own is None else own.numpy().astype(float)[known]
+            noise, field_error = (table[name].to_numpy()[known] for name in ("noise", "field_error"))
+            ground = Ground(latent, noise, field_error, control)
             return cls(model, ground, Calibration.read(stored["calibration"]), float(stored["horizon"]))
 
-    def along(self, ts: Floats, paths: Floats, begin: Floats) -> dict[str, NDArray[np.float32]]:
+    def along(
+        self, ts: Floats, paths: Floats, begin: Floats, control: Floats | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         """`ood` and, of an ensemble, `radius` at every step of paths (start, sample, step, latent).
 
-        `ts` (step,) are times since the start, at which the clock shows `begin` (start,).
+        `ts` (step,) are times since the start, at which the clock shows `begin` (start,); a field that takes an input
+        is under `control` (start, step, control).
         """
-        few = evenly(len(ts), _MOST_STEPS)
+        few, n = evenly(len(ts), _MOST_STEPS), paths.shape[1]
         flat = paths[..., few, :].reshape(-1, len(few), paths.shape[-1])
-        parts = path_parts(self.model.field, self.ground, ts[few], flat, begin.repeat(paths.shape[1]))
+        under = None if control is None else control[:, few].repeat(n, axis=0)
+        parts = path_parts(self.model.field, self.ground, ts[few], flat, begin.repeat(n), under)
         return {name: _between(ts[few], ts, v).reshape(paths.shape[:-1]) for name, v in self._judge(parts).items()}
 
     def ahead(
-        self, states: Floats, begin: Floats, *, client: Client | None = None
+        self, states: Floats, begin: Floats, control: Tensor | None, *, client: Client | None = None
     ) -> tuple[dict[str, Floats], dict[str, NDArray[np.float32]]]:
         """Parts, and `ood` and `radius`, of the forecasts from states (cell, latent) at `begin` over the horizon."""
         import torch
 
-        cells = [torch.as_tensor(a, dtype=torch.float32) for a in (states, begin)]
+        cells = [*(torch.as_tensor(a, dtype=torch.float32) for a in (states, begin)), control]
         size = max(1, _NUMBERS // (_N_AHEAD * states.shape[1]))
         told = each_part(_forecast, self, cells, size=size, client=client, name="Forecasts")
         parts = {name: np.concatenate([one[name] for one in told]) for name in told[0]}
@@ -96,14 +104,15 @@ class Trust:
         return judged
 
 
-def _forecast(trust: Trust, states: Tensor, begin: Tensor) -> dict[str, Floats]:
+def _forecast(trust: Trust, states: Tensor, begin: Tensor, control: Tensor | None) -> dict[str, Floats]:
     """Every part at the ends of the forecasts of some cells."""
     import torch
 
-    ts = torch.linspace(0, trust.horizon, _N_AHEAD)
+    ts, model = torch.linspace(0, trust.horizon, _N_AHEAD), trust.model
     with torch.no_grad():
-        paths = trust.model.flow(states, own_times(trust.model, begin[:, None], ts))[:, 0].numpy().astype(float)
-    parts = path_parts(trust.model.field, trust.ground, ts.numpy().astype(float), paths, begin.numpy().astype(float))
+        paths = model.flow(states, own_times(model, begin[:, None], ts), control=control)[:, 0]
+    when, where, since = (values.numpy().astype(float) for values in (ts, paths, begin))
+    parts = path_parts(model.field, trust.ground, when, where, since, values_along(control, when, len(states)))
     return {name: values[:, -1] for name, values in parts.items()}
 
 
@@ -121,4 +130,5 @@ def judge_trajectories(trust: Trust | None, stored: dict[str, Any], begin: Float
     if trust is None:
         return stored
     ts, paths = (np.asarray(stored[name], dtype=float) for name in ("t", "latent"))
-    return {**stored, **trust.along(ts, paths, begin)}
+    control = None if trust.model.controls is None else np.asarray(stored["control"], dtype=float)
+    return {**stored, **trust.along(ts, paths, begin, control)}

@@ -293,6 +293,26 @@ def test_snapshots_of_arms_train_drift_and_noise(known):
     np.testing.assert_allclose(travelled(adata, {"dose": 4.0}, n_samples=5), [2, 2], atol=0.4)
 
 
+def test_the_trust_score_is_of_states_and_inputs(dosed):
+    adata = dosed.copy()
+    start = (adata.obs["day"] == 0).to_numpy()
+    scnode.tl.trajectories(adata, start=start, control={"dose": ([0.0, 0.5], [4.0, 8.0])}, n_steps=5)
+    stored = adata.uns["scnode"]["trajectories"]
+    np.testing.assert_allclose(stored["control"][:, :, 0] / stored["control"][0, 0, 0], [[1, 1, 2, 2, 2]] * N)
+    scnode.tl.ood(adata)
+    judged = adata.uns["scnode"]["trajectories"]["ood"]
+    ends = {}
+    for name, level in (("later", ([0.0, 0.5], [4.0, 8.0])), ("seen", 4.0), ("far", 40.0)):
+        scnode.tl.trajectories(adata, start=start, control={"dose": level}, n_steps=5)
+        ends[name] = adata.uns["scnode"]["trajectories"]["ood"]
+    np.testing.assert_allclose(ends["later"], judged, atol=1e-6)
+    assert ends["seen"][..., -1].mean() + 0.3 < ends["far"][..., -1].mean()
+    new = ad.AnnData(np.zeros((adata.n_obs, 1), np.float32), obs=adata.obs[["dose"]])
+    new.obsm["X_plane"] = adata.obsm["X_plane"]
+    scnode.tl.map(new, adata)
+    np.testing.assert_allclose(new.obs["scnode_ood"], adata.obs["scnode_ood"], atol=1e-6)
+
+
 def turned():
     """Cells of three days that move right; under the drug up on the first day, and down on the second."""
     rng, parts = np.random.default_rng(0), []

@@ -1,7 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
 
-from scnode.nn import MLPField
+from scnode.data import Controls
+from scnode.model import LatentODE
+from scnode.nn import ControlledField, MLPField
 from scnode.tl._left_out import Population, forecasts, held_out_ratio, regions, velocity_of
 from scnode.tl._path_parts import Ground, mean_so_far, path_parts, shared
 from scnode.tl._refit import refit
@@ -26,14 +30,15 @@ def field(line):
 
 def test_a_refit_learns_what_it_is_shown_and_starts_from_nothing(line, field):
     latent, _, clock, velocity = line
-    np.testing.assert_allclose(velocity_of(field, latent, clock).mean(0), velocity[0], atol=0.2)
+    cells = Population(latent, latent, clock, cyclic=False)
+    np.testing.assert_allclose(velocity_of(field, cells).mean(0), velocity[0], atol=0.2)
     start = MLPField(3, n_members=5)
     before = [p.clone() for p in start.parameters()]
     seen = clock < 0.5
     half = refit(start, latent[seen], velocity[seen], clock[seen], rng=RNG(1))
     assert half.n_members == 2
     assert all((a == b).all() for a, b in zip(before, start.parameters(), strict=True))
-    missed = np.linalg.norm(velocity_of(half, latent, clock) - velocity, axis=1)
+    missed = np.linalg.norm(velocity_of(half, cells) - velocity, axis=1)
     assert missed[clock > 0.8].mean() > 2 * missed[seen].mean()
 
 
@@ -71,7 +76,7 @@ def test_forecasts_from_what_was_left_out_are_worse(line, field):
     ground = Ground(latent, np.full(300, 0.08), np.full(300, 0.1))
     population = Population(latent, smooth, clock, cyclic=False)
     out = [clock > 0.7, (clock > 0.3) & (clock < 0.6)]
-    example = forecasts(field, ground, population, velocity, out, rng=RNG(0))
+    example = forecasts(LatentODE(field), ground, population, velocity, out, rng=RNG(0))
     assert len(example.error) == len(example.inside) == len(example.fold) == len(example.parts["ftle"])
     assert set(example.fold) == {0, 1}
     assert example.inside.any()
@@ -83,12 +88,42 @@ def test_forecasts_from_what_was_left_out_are_worse(line, field):
 def test_residuals_at_unseen_cells_are_larger_where_a_field_learns_by_heart(line):
     latent, _, clock, velocity = line
     noisy = velocity + RNG(2).normal(0, 1, velocity.shape)
-    learnt = held_out_ratio(MLPField(3), latent, noisy, clock, RNG(0))
+    learnt = held_out_ratio(MLPField(3), Population(latent, latent, clock, cyclic=False), noisy, RNG(0))
     assert learnt > 1.2
     rng = RNG(0)
     many = rng.normal(size=(2000, 3))
     loud = many + rng.normal(size=many.shape)
-    assert 1 <= held_out_ratio(MLPField(3), many, loud, np.zeros(2000), rng) < 1.2
+    assert 1 <= held_out_ratio(MLPField(3), Population(many, many, np.zeros(2000), cyclic=False), loud, rng) < 1.2
+
+
+def test_cells_under_another_input_are_no_neighbours():
+    rng = RNG(0)
+    latent, under = rng.normal(size=(400, 2)), np.repeat([[0.0], [1.0]], 200, axis=0)
+    assert np.abs(shared(latent, under, under) - under).mean() < 0.02
+    assert np.abs(shared(latent, under) - under).mean() > 0.3
+    ground = Ground(latent, np.zeros(400), np.zeros(400), under)
+    field, paths, ts = ControlledField(2), latent[:9, None].repeat(2, 1), np.arange(2.0)
+    inputs = np.zeros((9, 2, 1)), np.full((9, 2, 1), 0.5)
+    near, far = (path_parts(field, ground, ts, paths, np.zeros(9), u)["distance"] for u in inputs)
+    assert (far > 1.2 * near).all()
+
+
+def test_a_field_under_inputs_is_refitted_and_forecast_under_them():
+    rng = RNG(0)
+    under = rng.integers(0, 2, (400, 1)).astype(float)
+    clock = rng.uniform(size=400)
+    velocity = np.concatenate([np.ones((400, 1)), 2 * under - 1], axis=1)
+    latent = clock[:, None] * velocity + rng.normal(0, 0.05, (400, 2))
+    population = Population(latent, shared(latent, latent, under), clock, cyclic=False, control=under)
+    field = refit(ControlledField(2, n_controls=1, n_members=2), latent, velocity, clock, under, rng=RNG(1))
+    assert np.abs(velocity_of(field, population) - velocity).mean() < 0.2
+    assert 1 <= held_out_ratio(field, population, velocity, RNG(0)) < 1.5
+    ground = Ground(latent, np.full(400, 0.05), np.full(400, 0.1), under)
+    dose = Controls.of(AnnData(obs=pd.DataFrame({"dose": under[:, 0]})), "dose")
+    out = [clock > 0.8, clock < 0.2]
+    example = forecasts(LatentODE(field, controls=dose), ground, population, velocity, out, rng=RNG(2))
+    # Arms end two apart: who followed the other would be off by as much.
+    assert np.quantile(example.error[example.inside], 0.9) < 0.7
 
 
 def test_regions_part_the_cells(line):
