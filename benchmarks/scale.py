@@ -106,7 +106,7 @@ HEAD = """# Time and memory by the number of cells
 Simulated sparse counts of 2,000 genes, backed by an h5ad and read in chunks; processor seconds on one thread (a fit of
 two members and at most five epochs; velocity stands for its matrix of transitions), and the peak of memory in GB, which
 is that of the last step, whose graph of neighbours stands in memory; in brackets the exponent of growth from the row
-above.
+above. Neighbours are searched exactly up to 50,000 cells and approximately above, by code that is compiled first.
 Written by `python benchmarks/scale.py`.
 
 """
