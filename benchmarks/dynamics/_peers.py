@@ -44,6 +44,8 @@ PEERS = {
     "scvelo-dynamical": Peer("scVelo dynamical", "scvelo", "scvelo", ("velocity",), ("dynamical",)),
     "dynamo": Peer("dynamo", "dynamo", "dynamo-release", ("velocity",)),
     "torchcfm": Peer("TorchCFM, exact OT", "torchcfm", "torchcfm", ("timecourse",)),
+    "prescient": Peer("PRESCIENT", "prescient", "prescient", ("timecourse",)),
+    "scdiffeq": Peer("scDiffEq", "scdiffeq", "scdiffeq", ("timecourse",)),
     "cellrank": Peer("CellRank on scVelo stochastic", "cellrank", "cellrank", ("fate",), ("stochastic",)),
     "scnode": Peer("scnode", "scnode", "scnode", ALL),
     "sctour": Peer("scTour", "sctour", "sctour", ("velocity",)),
