@@ -27,6 +27,11 @@ def test_the_reference_lists_every_public_name_and_no_other():
     assert set(rows) == public()
 
 
+def test_the_gallery_shows_every_plot():
+    shown = re.findall(r"^## `pl\.(\w+)`", (DOCS / "gallery.md").read_text(), re.MULTILINE)
+    assert {f"pl.{name}" for name in shown} == {name for name in public() if name.startswith("pl.")}
+
+
 def test_every_page_can_be_reached():
     listed = set()
     for page in PAGES:
