@@ -78,7 +78,7 @@ def values_along(control: Input | None, elapsed: np.ndarray, n: int) -> np.ndarr
     if control is None:
         return None
     values = [value_at(control, t) for t in torch.as_tensor(elapsed)]
-    return torch.stack([v.expand(n, v.shape[-1]) for v in values], dim=1).numpy().astype(float)
+    return torch.stack([v.expand(n, v.shape[-1]) for v in values], dim=1).detach().numpy().astype(float)
 
 
 def _named(levels: Mapping[str, Level], controls: Controls) -> dict[str, Level]:
