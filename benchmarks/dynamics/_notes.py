@@ -14,9 +14,9 @@ TITLES = {
     "cost": "Cost of a run, beside peers",
 }
 CELLS = (
-    f"Cells of `scnode.datasets`, counts; every method sees one file without the truth, with its own interpreter and "
+    f"cells a seed of `scnode.datasets`, counts; every method sees one file without the truth, with its own interpreter and "
     f"packages, on one thread, and is scored by one code in the {N_LATENT} components that the file holds. Medians "
-    "over the seeds, the worst seed in brackets. "
+    "over the seeds that a method was run on, the worst in brackets. "
 )
 TEXTS = {
     "velocity": (
@@ -62,8 +62,8 @@ TEXTS = {
 }
 
 
-def notes(family: str, shown: Iterable[str]) -> str:
+def notes(family: str, shown: Iterable[str], n_cells: int) -> str:
     """With the versions of the peers that the table shows."""
     labels = set(shown)
     packages = {f"{p.package} {version(p)}" for p in PEERS.values() if p.label in labels}
-    return f"{CELLS}{TEXTS[family]}Peers: {', '.join(sorted(packages))}."
+    return f"{n_cells:,} {CELLS}{TEXTS[family]}Peers: {', '.join(sorted(packages))}."

@@ -78,7 +78,7 @@ def main() -> None:
         for each in cases:
             if PEERS[name].serves(each.task):
                 workshop.output(name, each, compute=True)
-    publish(options.out, cases, workshop)
+    publish(options.out, cases, workshop, options.cells)
 
 
 def arguments() -> argparse.Namespace:
@@ -95,7 +95,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def publish(folder: Path, cases: Sequence[Case], workshop: Workshop) -> None:
+def publish(folder: Path, cases: Sequence[Case], workshop: Workshop, n_cells: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     costs: list[dict[str, Any]] = []
     for name, family in FAMILIES.items():
@@ -106,14 +106,14 @@ def publish(folder: Path, cases: Sequence[Case], workshop: Workshop) -> None:
                 records.append(key | family.scores(asked, found))
                 if asked.task in _cost.TASKS:
                     costs.append(key | {"simulation": name} | _cost.scores(found))
-        tell(folder, name, family.columns, records)
-    tell(folder, "cost", _cost.COLUMNS, costs)
+        tell(folder, name, family.columns, records, n_cells)
+    tell(folder, "cost", _cost.COLUMNS, costs, n_cells)
 
 
-def tell(folder: Path, family: str, columns: Sequence[str], records: Sequence[dict[str, Any]]) -> None:
+def tell(folder: Path, family: str, columns: Sequence[str], records: Sequence[dict[str, Any]], n_cells: int) -> None:
     if records:
         shown = (str(record["method"]) for record in records)
-        write(folder / f"{family}.md", TITLES[family], columns, records, notes(family, shown))
+        write(folder / f"{family}.md", TITLES[family], columns, records, notes(family, shown, n_cells))
 
 
 def answers(asked: Case, name: str, family: Family, workshop: Workshop) -> Iterator[tuple[str, Found]]:
