@@ -14,8 +14,8 @@ TITLES = {
     "cost": "Cost of a run, beside peers",
 }
 CELLS = (
-    f"cells a seed of `scnode.datasets`, counts; every method sees one file without the truth, with its own interpreter and "
-    f"packages, on one thread, and is scored by one code in the {N_LATENT} components that the file holds. Medians "
+    "cells a seed of `scnode.datasets`, counts; every method sees one file without the truth, with its own interpreter "
+    f"and packages, on one thread, and is scored by one code in the {N_LATENT} components that the file holds. Medians "
     "over the seeds that a method was run on, the worst in brackets. "
 )
 TEXTS = {
