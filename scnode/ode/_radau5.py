@@ -168,11 +168,11 @@ class _Newton:
 
 @lru_cache
 def _coefficients(device: torch.device) -> _Coefficients:
-    a = torch.tensor(_A, dtype=torch.float64)
+    a = torch.tensor(_A, dtype=torch.float64, device="cpu")
     values, vectors = torch.linalg.eig(torch.linalg.inv(a))
     order = sorted(range(3), key=lambda i: (abs(values[i].imag.item()) > 1e-8, -values[i].imag.item()))
     values, vectors = values[order], vectors[:, order]
-    powers = torch.tensor([[c**j for j in (1, 2, 3)] for c in _NODES], dtype=torch.float64)
+    powers = torch.tensor([[c**j for j in (1, 2, 3)] for c in _NODES], dtype=torch.float64, device="cpu")
     return _Coefficients(
         a=a.to(device),
         values=(values[0].real.item(), values[1].item()),

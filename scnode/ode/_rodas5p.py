@@ -142,6 +142,6 @@ def _stages(dtype: torch.dtype, device: torch.device) -> list[Tensor]:
 @lru_cache
 def _dense(dtype: torch.dtype, device: torch.device) -> Tensor:
     r"""Powers of theta in :math:`\theta y_1 + \theta(1-\theta)(K_1 + \theta K_2 + \theta^2 K_3)` (its section 5)."""
-    end = torch.tensor((*_A[7], 1.0), dtype=torch.float64)
-    k1, k2, k3 = torch.tensor(_DENSE, dtype=torch.float64)
+    end = torch.tensor((*_A[7], 1.0), dtype=torch.float64, device="cpu")
+    k1, k2, k3 = torch.tensor(_DENSE, dtype=torch.float64, device="cpu")
     return torch.stack([end + k1, k2 - k1, k3 - k2, -k3], dim=1).to(dtype).to(device)

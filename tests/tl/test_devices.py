@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import scnode
 from scnode import ode
 from scnode.nn import Diffusion, GradientField, MLPField, PolynomialField
+from scnode.ode import _explicit, _radau5, _rodas5p
 from scnode.train._module import FieldModule
 
 A = torch.tensor([[-0.5, 1.0], [-1.0, -0.5]])
@@ -84,6 +85,9 @@ def test_what_the_engine_makes_is_where_the_states_are(solver, gradient):
     """With another default device than that of the states, all that does not follow them would be on it, and fail."""
     y0, ts, matrix = torch.ones(3, 2), torch.linspace(0, 1, 4), A.clone().requires_grad_()
     options = {"step": 0.1} if solver == "rk4" else {}
+    # Tables that an earlier solve has left would hide where new ones are made.
+    for table in (_explicit._weights, _explicit._dense, _rodas5p._stages, _rodas5p._dense, _radau5._coefficients):
+        table.cache_clear()
     with torch.device("meta"):
         ys = ode.solve(lambda t, y: y @ matrix.T, y0, ts, solver=solver, gradient=gradient, **options).ys
         ys[:, -1].square().sum().backward()
