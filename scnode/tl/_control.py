@@ -41,6 +41,12 @@ def own_control(adata: AnnData, model: LatentODE) -> Tensor | None:
     return None if model.controls is None else torch.as_tensor(model.controls.read(adata), dtype=torch.float32)
 
 
+def control_of(adata: AnnData, model: LatentODE, rows: np.ndarray) -> np.ndarray | None:
+    """Input of some cells, (cell, control) in double precision, None where the field takes none."""
+    own = own_control(adata, model)
+    return None if own is None else own.numpy().astype(float)[rows]
+
+
 def chosen_control(
     adata: AnnData, model: LatentODE, rows: np.ndarray, levels: Mapping[str, Level] | None
 ) -> Input | None:

@@ -15,7 +15,7 @@ from scnode._write import written
 from scnode.model import stored_model, stored_result
 from scnode.tl._calibration import Calibration
 from scnode.tl._cell_clock import cell_clock
-from scnode.tl._control import own_control
+from scnode.tl._control import control_of, own_control
 from scnode.tl._left_out import N_FOLDS, Population, forecasts, held_out_ratio, regions, velocity_of
 from scnode.tl._outcomes import named_groups
 from scnode.tl._path_parts import Ground, shared
@@ -183,8 +183,7 @@ def _population(adata: AnnData, model: LatentODE, keys: Keys, latent: Floats, se
         raise ScnodeError(f"adata.obs[{keys.time!r}] not found. Run scnode.tl.fit(adata) again.")
     with stored_result(adata, keys.uns, "report") as report:
         cyclic = (report or {}).get("clock", {}).get("kind") == "cycle"
-    states, own = latent[seen], own_control(adata, model)
-    control = None if own is None else own.numpy().astype(float)[seen]
+    states, control = latent[seen], control_of(adata, model, seen)
     smooth = shared(states, states, control)
     return Population(states, smooth, adata.obs[keys.time].to_numpy(dtype=float)[seen], cyclic, control)
 

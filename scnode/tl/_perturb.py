@@ -157,8 +157,10 @@ def perturb(
     # Every second step judges the end as well, at half the cost.
     seen = elapsed[::2], perturbed[:, :, ::2].astype(float)
     begin = cell_clock(adata, model, keys)[rows, 0].numpy().astype(float)
-    under = values_along(experiment.control, elapsed[::2], len(rows))
-    doubt = None if trust is None else trust.along(*seen, begin, under)["ood"][..., -1]
+    doubt = None
+    if trust is not None:
+        under = values_along(experiment.control, elapsed[::2], len(rows))
+        doubt = trust.along(*seen, begin, under)["ood"][..., -1]
     ends, names = (control[:, :, -1], perturbed[:, :, -1]), adata.obs_names[rows].to_numpy().astype(str)
     record: dict[str, Any] = {
         **_describe(courses, reader, horizon),

@@ -11,7 +11,7 @@ from scnode.data import evenly
 from scnode.model import stored_result
 from scnode.tl._calibration import Calibration
 from scnode.tl._cell_clock import own_times
-from scnode.tl._control import own_control, values_along
+from scnode.tl._control import control_of, values_along
 from scnode.tl._parts import each_part
 from scnode.tl._path_parts import Ground, path_parts
 
@@ -65,10 +65,8 @@ class Trust:
             if known.sum() < 2:
                 return None
             latent = np.asarray(adata.obsm[keys.latent], dtype=float)[known]
-            own = own_control(adata, model)
-            control = None if own is None else own.numpy().astype(float)[known]
             noise, field_error = (table[name].to_numpy()[known] for name in ("noise", "field_error"))
-            ground = Ground(latent, noise, field_error, control)
+            ground = Ground(latent, noise, field_error, control_of(adata, model, known))
             return cls(model, ground, Calibration.read(stored["calibration"]), float(stored["horizon"]))
 
     def along(
