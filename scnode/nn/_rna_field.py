@@ -15,6 +15,7 @@ from scnode.nn._mlp_field import MLPField
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     from torch import Tensor
 
@@ -92,6 +93,13 @@ class RNAField(Field):
     def sizes(self) -> dict[str, Any]:
         """Widths and activation."""
         return {"hidden": list(self.network.hidden), "activation": self.network.activation}
+
+    def fresh(self, *, n_members: int, generator: torch.Generator) -> Self:
+        """An untrained field that starts from the mean rates of this one."""
+        other = super().fresh(n_members=n_members, generator=generator)
+        with torch.no_grad():
+            other.set_rates(beta=self.beta.mean(0), gamma=self.gamma.mean(0), level=self.level)
+        return other
 
     @property
     def beta(self) -> Tensor:

@@ -49,6 +49,7 @@ def measure_along(
     defect: float | Tensor = 0.0,
     initial_error: float | Tensor = 0.0,
     jacobian: VectorField | None = None,
+    directions: Tensor | None = None,
 ) -> PathMeasures:
     r"""Stretching and error growth along trajectories, from the Jacobians at their stored states alone.
 
@@ -72,6 +73,9 @@ def measure_along(
         Error of the start in units of the state: one number, or one a trajectory, shape (batch,).
     jacobian
         :math:`\partial f/\partial y`, called as ``jacobian(t, y)``; by default the field's own, else differentiation.
+    directions
+        Orthonormal columns Q, shape (state, n), that errors and tangents are confined to: the measures are then those
+        of :math:`Q^\top J Q`. In hundreds of dimensions a few say the most, at a fraction of the cost. By default all.
 
     Returns
     -------
@@ -81,7 +85,8 @@ def measure_along(
     Raises
     ------
     SolverError
-        States and times of different numbers, times that do not increase, or errors of another shape.
+        States and times of different numbers, times that do not increase, errors of another shape, or directions that
+        are not orthonormal.
 
     Examples
     --------
@@ -103,10 +108,11 @@ def measure_along(
     times = ts.expand(ys.shape[:2])
     eps = _expanded("defect", defect, times)
     start = _expanded("initial_error", initial_error, times[:, 0])
-    known = with_jacobian(field, jacobian)
+    known, axes = with_jacobian(field, jacobian), _orthonormal(directions, ys)
     rows = max(1, _NUMBERS // (ys.shape[1] * ys.shape[2] ** 2))
     with torch.no_grad():
-        parts = [_measure(known, *part) for part in zip(*(x.split(rows) for x in (times, ys, eps, start)), strict=True)]
+        cells = zip(*(x.split(rows) for x in (times, ys, eps, start)), strict=True)
+        parts = [_measure(known, *part, axes=axes) for part in cells]
     return PathMeasures(*(torch.cat(part).to(ys.dtype) for part in zip(*parts, strict=True)))
 
 
@@ -120,10 +126,24 @@ def _expanded(name: str, given: float | Tensor, like: Tensor) -> Tensor:
     return value.expand(like.shape)
 
 
+def _orthonormal(directions: Tensor | None, ys: Tensor) -> Tensor | None:
+    if directions is None:
+        return None
+    axes = directions.to(ys)
+    shape = tuple(axes.shape)
+    if axes.ndim != 2 or len(axes) != ys.shape[2] or not 1 <= axes.shape[1] <= len(axes):
+        raise SolverError(f"directions has shape {shape} for states of {ys.shape[2]} numbers; pass (state, n).")
+    same = torch.eye(shape[1], dtype=axes.dtype, device=axes.device)
+    if not torch.allclose(axes.mT @ axes, same, atol=1e-3):
+        raise SolverError("directions are not orthonormal. Pass torch.linalg.qr(directions).Q.")
+    return axes
+
+
 def _measure(
-    field: VectorField, ts: Tensor, ys: Tensor, defect: Tensor, initial_error: Tensor
+    field: VectorField, ts: Tensor, ys: Tensor, defect: Tensor, initial_error: Tensor, *, axes: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     matrices = jacobians_along(field, ts, ys)
+    matrices = matrices if axes is None else axes.mT @ matrices @ axes
     flat = matrices.flatten(0, 1)
     size, rate = spectral_norm(flat).view(ys.shape[:2]), log_norm(flat).view(ys.shape[:2]).to(torch.float64)
     steps = ts.diff(dim=1).to(torch.float64)

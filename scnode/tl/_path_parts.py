@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PARTS = ("distance", "disagreement", "jacobian_norm", "ftle", "error_bound")
 _N_NEAREST = 30
 _CHUNK = 2**19
+# Every step of every path costs decompositions of a Jacobian, cubic in its size.
+_FEW_DIMENSIONS, _MOST_AXES = 100, 50
 _LARGEST = 1e6
 
 
@@ -55,6 +57,13 @@ class Ground:
     def support(self) -> Support:
         """Where the cells are, and under what."""
         return Support(beside(self.latent, self.control, self.spread))
+
+    @cached_property
+    def axes(self) -> Floats | None:
+        """Leading principal axes of the cells (latent, axis), None where these have few dimensions."""
+        if self.latent.shape[1] <= _FEW_DIMENSIONS:
+            return None
+        return np.linalg.svd(self.latent - self.latent.mean(0), full_matrices=False)[2][:_MOST_AXES].T
 
     def of(self, rows: NDArray[np.bool_]) -> Ground:
         """Some of the cells."""
@@ -113,6 +122,7 @@ def _parts(  # noqa: PLR0917
         jacobian=field.jacobian,
         defect=torch.as_tensor(ground.field_error[index].mean(-1)),
         initial_error=torch.as_tensor(ground.noise[index[:, 0]].mean(-1)),
+        directions=None if ground.axes is None else torch.as_tensor(ground.axes),
     )
     parts = {
         "distance": mean_so_far(ts, _apart(distance) / ground.support.usual),

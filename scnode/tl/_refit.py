@@ -34,7 +34,6 @@ def refit(
 
     A field that takes an input is fitted under that of each, `control` (cell, control).
     """
-    from scnode.data import surroundings
     from scnode.train import Examples, fit_field
 
     rows = rng.permutation(len(latent))[:_MAX_CELLS]
@@ -42,7 +41,7 @@ def refit(
     control = None if control is None else control[rows]
     generator = torch_generator(rng)
     fresh = field.fresh(n_members=min(field.n_members, _MAX_MEMBERS), generator=generator)
-    outside, back = surroundings(latent, velocity, rng=rng, in_time=field.time_dependent or control is not None)
+    velocity, outside, back = _taught(fresh, latent, velocity, in_time=control is not None, rng=rng)
     examples = Examples(
         latent=latent,
         velocity=velocity,
@@ -70,3 +69,16 @@ def refit(
             polish=False,
         )
     return fresh.eval()
+
+
+def _taught(
+    field: Field, latent: Floats, velocity: Floats, *, in_time: bool, rng: np.random.Generator
+) -> tuple[Floats, Floats, Floats]:
+    """Velocities of the cells as this kind of field can have them, and states around them with theirs."""
+    from scnode.data import Kinetics, surroundings
+    from scnode.nn import RNAField
+
+    if isinstance(field, RNAField):
+        kinetics = Kinetics(*(rate.numpy().astype(float) for rate in (*field.rates, field.level)))
+        return kinetics.obeyed(latent, velocity), *kinetics.around(latent, velocity, rng=rng)
+    return velocity, *surroundings(latent, velocity, rng=rng, in_time=field.time_dependent or in_time)

@@ -116,6 +116,15 @@ def test_a_new_field_transcribes_at_its_level_in_the_middle():
     torch.testing.assert_close(field.transcription(torch.zeros(1, 6))[0], torch.tensor([1.0, 2.0, 5.0]))
 
 
+def test_a_fresh_field_has_the_mean_rates_and_weights_of_its_own():
+    field = gray_box().float()
+    fresh = field.fresh(n_members=3, generator=torch.Generator().manual_seed(2))
+    for name in ("beta", "gamma"):
+        torch.testing.assert_close(getattr(fresh, name), getattr(field, name).mean(0).expand(3, -1))
+    assert torch.equal(fresh.level, field.level)
+    assert not torch.equal(fresh.network.weights[0][0], field.network.weights[0][0])
+
+
 def test_it_is_stored_and_read_as_it_was():
     field = gray_box(reach=3.0).float()
     encoder = nn.Moments(torch.rand(3), torch.rand(3) + 1)

@@ -84,3 +84,24 @@ def test_what_does_not_fit_is_refused(swings, options, told):
     given = {"ts": TIMES} | options
     with pytest.raises(SolverError, match=told):
         ode.measure_along(pendulum, given.pop("ts"), swings, **given)
+
+
+def test_directions_confine_the_tangents_to_a_plane_that_the_flow_keeps():
+    """Two of three coordinates do not hear of the third, which parts from them."""
+    matrix = torch.tensor([[0.5, 2.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 4.0]], dtype=torch.float64)
+    turn = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))).Q
+    turned = turn @ matrix @ turn.T
+    ys = torch.ones(2, len(TIMES), 3, dtype=torch.float64)
+    confined = ode.measure_along(lambda t, y: y @ turned.T, TIMES, ys, defect=0.1, directions=turn[:, :2])
+    small = ode.measure_along(lambda t, y: y @ matrix[:2, :2].T, TIMES, ys[..., :2], defect=0.1)
+    for found, known in zip(vars(confined).values(), vars(small).values(), strict=True):
+        torch.testing.assert_close(found, known)
+
+
+@pytest.mark.parametrize(
+    ("directions", "message"),
+    [(torch.eye(3), r"\(state, n\)"), (torch.ones(2, 1), "orthonormal"), (torch.eye(2)[:, :0], r"\(state, n\)")],
+)
+def test_directions_that_span_no_plane_are_refused(swings, directions, message):
+    with pytest.raises(SolverError, match=message):
+        ode.measure_along(pendulum, TIMES, swings, directions=directions)

@@ -1,8 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from anndata import AnnData
 
+from scnode import ode
 from scnode.data import Controls
 from scnode.model import LatentODE
 from scnode.nn import ControlledField, MLPField
@@ -150,3 +152,20 @@ def test_parts_are_those_of_known_ways(field, line):
     np.testing.assert_allclose(parts["error_bound"][:, 0], 0.1 / ground.spread, rtol=1e-5)
     assert {values.shape for values in parts.values()} == {(2, 3)}
     np.testing.assert_allclose(mean_so_far(ts, np.array([[1.0, 1.0, 3.0]])), [[1.0, 1.0, (0.1 + 0.4) / 0.3]])
+
+
+def test_many_dimensions_are_judged_along_the_axes_of_the_cells():
+    rng = RNG(4)
+    latent = rng.normal(size=(200, 120)) * np.geomspace(1, 1e-3, 120)
+    field = MLPField(120, hidden=(8,), generator=torch.Generator().manual_seed(0))
+    ground = Ground(latent, np.full(200, 0.1), np.full(200, 0.2))
+    ts, paths = np.linspace(0, 0.3, 4), latent[:5, None] + np.linspace(0, 0.3, 4)[:, None]
+    parts = path_parts(field, ground, ts, paths, np.zeros(5))
+    axes = torch.as_tensor(ground.axes)
+    assert axes.shape == (120, 50)
+    states = torch.as_tensor(paths[:, 0], dtype=torch.float32)
+    jacobians = ode.jacobian(field, states).double()
+    largest = torch.linalg.svdvals(axes.T @ jacobians @ axes)[:, 0]
+    np.testing.assert_allclose(parts["jacobian_norm"][:, 0], largest, rtol=1e-4)
+    assert all(np.isfinite(values).all() for values in parts.values())
+    assert Ground(latent[:, :100], ground.noise, ground.field_error).axes is None

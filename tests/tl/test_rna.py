@@ -135,6 +135,38 @@ def test_every_tool_reads_it(adata, tmp_path):
     scnode.tl.trajectories(again, n_steps=2)
 
 
+def test_a_refit_without_some_cells_keeps_the_rates(adata):
+    """Else what is learned from it of forecasts is of another field."""
+    from scnode.tl._refit import refit
+
+    field, states = scnode.get.model(adata).field, torch.as_tensor(adata.obsm["X_scnode"])
+    with torch.no_grad():
+        velocity = field.mean(torch.zeros(()), states).numpy().astype(float)
+    seen, rng = np.arange(300) % 4 > 0, np.random.default_rng(0)
+    arrays = (
+        a.astype(float) for a in (states.numpy()[seen], velocity[seen], adata.obs["scnode_time"].to_numpy()[seen])
+    )
+    again = refit(field, *arrays, rng=rng)
+    for name in ("beta", "gamma"):
+        fold = (getattr(again, name).mean(0) / getattr(field, name).mean(0)).log().detach()
+        assert fold.abs().max() < 0.35
+
+
+@pytest.mark.slow
+def test_a_state_of_hundreds_of_abundances_is_scored():
+    adata = scnode.datasets.bifurcation(n_cells=300, n_genes=70, rng=4)
+    with scnode.settings.override(verbosity=0):
+        scnode.tl.fit(adata, field="rna", n_members=2, max_epochs=20)
+    assert adata.obsm["X_scnode"].shape[1] > 100
+    scnode.tl.trajectories(adata, start=adata.obs_names[:5], n_steps=5)
+    scnode.tl.ood(adata)
+    score, run = adata.obs["scnode_ood"], adata.uns["scnode"]["ood"]
+    assert ((score >= 0) & (score <= 1)).all()
+    assert score.min() < 0.6
+    assert np.isfinite(run["parts"].to_numpy()).all()
+    assert np.isfinite(adata.uns["scnode"]["trajectories"]["ood"]).all()
+
+
 def test_new_cells_are_placed_by_their_own_counts(adata, simulated):
     rest = scnode.datasets.bifurcation(n_cells=300, n_genes=40, rng=4)[::2].copy()
     shuffled = rest[:, ::-1].copy()
