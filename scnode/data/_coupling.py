@@ -118,15 +118,16 @@ class Bridge:
 def chord_velocity(latent: np.ndarray, transports: Iterable[Transport]) -> tuple[np.ndarray, np.ndarray]:
     r"""Velocity of every cell along the plans that it is part of.
 
-    :math:`v_i` is the mean of :math:`\sum_j P_{ij}(x_j - x_i) / (\Delta t \sum_j P_{ij})` over the plan to a later time
-    and of the same over the plan from an earlier one.
+    With :math:`d` the slope :math:`\sum_j P_{ij}(x_j - x_i) / (h \sum_j P_{ij})` of a plan over a time :math:`h`,
+    :math:`v_i` is the mean of the slopes of the plans to a later time and from an earlier one, each of weight
+    :math:`1/h`: that of the parabola through origin, cell and successor.
 
     Returns
     -------
     tuple
         Velocity (cell, latent), zero for cells without a partner, and the mask of those that have one, (cell,).
     """
-    velocity, n_sides = np.zeros_like(latent), np.zeros(len(latent))
+    velocity, weight = np.zeros_like(latent), np.zeros(len(latent))
     for step in transports:
         sides = [(step.plan, step.earlier, step.later), (step.plan.T.tocsr(), step.later, step.earlier)]
         for plan, own, other in sides[step.lent :]:
@@ -135,28 +136,44 @@ def chord_velocity(latent: np.ndarray, transports: Iterable[Transport]) -> tuple
             partner = (plan @ latent[other])[tied] / mass[tied, None]
             # Seen from the later time the partner is the past.
             elapsed = step.elapsed if own is step.earlier else -step.elapsed
-            velocity[own[tied]] += (partner - latent[own[tied]]) / elapsed
-            n_sides[own[tied]] += 1
-    found = n_sides > 0
-    velocity[found] /= n_sides[found, None]
+            velocity[own[tied]] += (partner - latent[own[tied]]) / (elapsed * step.elapsed)
+            weight[own[tied]] += 1 / step.elapsed
+    found = weight > 0
+    velocity[found] /= weight[found, None]
     return velocity, found
 
 
-def bridge(latent: np.ndarray, transports: Sequence[Transport], *, rng: np.random.Generator) -> Bridge:
+def bridge(
+    latent: np.ndarray, velocity: np.ndarray, transports: Sequence[Transport], *, rng: np.random.Generator
+) -> Bridge:
     r"""One state between the snapshots for every cell that has a later partner.
 
-    A partner j is drawn by the plan; the state is :math:`(1-s) x_i + s x_j` with uniform s, and its velocity
-    :math:`(x_j - x_i)/\Delta t` (:cite:p:`Tong2024`).
+    A partner j is drawn by the plan; the state lies on the cubic from :math:`x_i` to :math:`x_j` whose velocities at
+    the ends are :math:`v_i` and :math:`v_j`, at a uniform share of the time between, and moves along it
+    (:cite:p:`Chewi2021`). A chord would cross the gap at one pace, whatever the cells do on both sides of it.
     """
     parts = []
     for step in transports:
         tied = np.flatnonzero(np.asarray(step.plan.sum(1)).ravel() > 0)
-        start, end = latent[step.earlier[tied]], latent[step.later[_draw(step.plan[tied], rng)]]
-        along = rng.random((len(tied), 1))
-        clock = step.start + step.elapsed * along[:, 0]
-        between = (1 - along) * start + along * end
-        parts.append((between, (end - start) / step.elapsed, clock, np.full(len(tied), step.arm)))
+        own, other = step.earlier[tied], step.later[_draw(step.plan[tied], rng)]
+        start, end = latent[own], latent[other]
+        # Cells of another arm do not leave at the pace of this one.
+        leaving = (end - start) / step.elapsed if step.lent else velocity[own]
+        share = rng.random((len(tied), 1))
+        between, moving = _cubic(share, step.elapsed, (start, end), (leaving, velocity[other]))
+        parts.append((between, moving, step.start + step.elapsed * share[:, 0], np.full(len(tied), step.arm)))
     return Bridge(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _cubic(
+    share: np.ndarray, elapsed: float, ends: tuple[np.ndarray, np.ndarray], velocities: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """States at a share of the time on cubics between ends (state, latent) of these velocities, and theirs."""
+    (start, end), (leaving, arriving) = ends, velocities
+    left, chord = 1 - share, (end - start) / elapsed
+    along = share * left * elapsed * (left * (leaving - chord) - share * (arriving - chord))
+    bend = left * (1 - 3 * share) * (leaving - chord) + share * (3 * share - 2) * (arriving - chord)
+    return start + share * (end - start) + along, chord + bend
 
 
 def _draw(plan: sp.csr_matrix, rng: np.random.Generator) -> np.ndarray:

@@ -35,9 +35,9 @@ def time_course_evidence(
     r"""Velocity of every cell from transport plans between its snapshot and those beside it.
 
     A cell of snapshot k moves to the mean of its partners in snapshot k + 1, and has come from the mean of those in
-    k - 1; its velocity is the mean of both displacements, each over the real time between the snapshots, kept along the
-    directions in which cells lie. Under an input all this holds within an arm; untreated cells that start one say
-    nothing of their own motion.
+    k - 1; its velocity is that of the parabola through all three in the real time of the snapshots, kept along the
+    directions in which cells lie. Between the snapshots cells follow the cubics that these velocities make. Under an
+    input all this holds within an arm; untreated cells that start one say nothing of their own motion.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def time_course_evidence(
     where += "" if growth_key is None else f", growth by obs[{growth_key!r}]"
     where += ", growth learned" if unbalanced else ""
     source = f"obs[{snapshots.key!r}] ({len(snapshots.kept)} time points, coupled by {where})"
-    between = bridge(space.latent, transports, rng=rng)
+    between = bridge(space.latent, kept, transports, rng=rng)
     if unbalanced:
         growth = learned_growth(len(space.latent), transports)
     return Evidence("time", source, kept, se, snapshots.clock, bridge=between, growth=growth)

@@ -109,32 +109,44 @@ def test_chords_lead_to_the_mean_partner_and_from_the_mean_origin():
     np.testing.assert_allclose(velocity.ravel(), [(0.25 * 1 + 0.75 * 3) / 0.5, 0, 1 / 0.5, 3 / 0.5, 0])
 
 
-def test_bridges_lie_on_chords_between_partners(rng):
-    cloud = rng.normal(size=(40, 3))
-    latent, transports = steps(rng, [cloud, cloud + 1, 2 * cloud + 3], [0.25, 0.75])
-    between = bridge(latent, transports, rng=rng)
-    assert between.latent.shape == between.velocity.shape == (80, 3)
-    for step, states, velocity in zip(
-        transports, np.split(between.latent, 2), np.split(between.velocity, 2), strict=True
-    ):
-        start, end = latent[step.earlier], latent[step.later][step.plan.argmax(1).A1]
-        np.testing.assert_allclose(velocity, (end - start) / step.elapsed)
-        along = ((states - start) * (end - start)).sum(1) / ((end - start) ** 2).sum(1)
-        assert ((along >= 0) & (along <= 1)).all()
-        assert np.ptp(along) > 0.7
-        np.testing.assert_allclose(states, start + along[:, None] * (end - start), atol=1e-9)
-
-
-def test_bridges_are_crossed_at_even_pace_on_the_clock(rng):
-    latent = np.array([[0.0], [0.0], [1.0], [5.0]])
-    plans = [sp.csr_matrix([[1.0], [1.0]]), sp.csr_matrix([[1.0]])]
+def along_a_parabola(rng, times):
+    """The same cells at all times, each plan leading to itself; velocities are exact."""
+    cloud, pace, bend = rng.normal(size=(40, 3)), rng.normal(size=3), np.array([0.5, -1.0, 2.0])
+    latent = np.concatenate([cloud + pace * t + bend * t**2 for t in times])
+    velocity = np.concatenate([np.tile(pace + 2 * bend * t, (40, 1)) for t in times])
+    rows = np.arange(len(latent)).reshape(len(times), 40)
     transports = [
-        Transport(np.array([0, 1]), np.array([2]), 0.25, plans[0], 0.5),
-        Transport(np.array([2]), np.array([3]), 2.0, plans[1], 0.75),
+        Transport(rows[k], rows[k + 1], end - start, sp.identity(40, format="csr"), start)
+        for k, (start, end) in enumerate(pairwise(times))
     ]
-    between = bridge(latent, transports, rng=rng)
-    np.testing.assert_allclose(between.clock[:2], 0.5 + 0.25 * between.latent[:2, 0])
-    np.testing.assert_allclose(between.clock[2], 0.75 + 2.0 * (between.latent[2, 0] - 1) / 4)
+    return cloud, pace, bend, latent, velocity, transports
+
+
+def test_between_uneven_days_the_velocity_is_that_of_the_parabola(rng):
+    *_, latent, velocity, transports = along_a_parabola(rng, (0.0, 0.2, 1.0))
+    found, _ = chord_velocity(latent, transports)
+    np.testing.assert_allclose(found[40:80], velocity[40:80])
+
+
+def test_bridges_follow_cells_that_turn_and_speed_up(rng):
+    cloud, pace, bend, latent, velocity, transports = along_a_parabola(rng, (0.0, 0.25, 1.0))
+    between = bridge(latent, velocity, transports, rng=rng)
+    assert between.latent.shape == between.velocity.shape == (80, 3)
+    for clock, step in zip(np.split(between.clock, 2), transports, strict=True):
+        assert np.ptp(clock) > 0.7 * step.elapsed
+    t = between.clock[:, None]
+    np.testing.assert_allclose(between.latent, np.tile(cloud, (2, 1)) + pace * t + bend * t**2)
+    np.testing.assert_allclose(between.velocity, pace + 2 * bend * t)
+
+
+def test_bridges_from_another_arm_leave_along_the_chord():
+    latent, velocity = np.array([[0.0], [0.0], [1.0]]), np.array([[9.0], [9.0], [2.0]])
+    plan = sp.csr_matrix([[1.0], [1.0]])
+    lent = Transport(np.array([0, 1]), np.array([2]), 0.5, plan, arm=3, lent=True)
+    between = bridge(latent, velocity, [lent], rng=np.random.default_rng(0))
+    # Two at both ends, as the chord has: what the cells do under the other arm does not count.
+    np.testing.assert_allclose(between.velocity, 2.0)
+    np.testing.assert_array_equal(between.arm, 3)
 
 
 def test_partners_are_drawn_by_their_weights(rng):

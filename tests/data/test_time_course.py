@@ -43,7 +43,8 @@ def test_a_translation_between_uneven_days_has_its_velocity_in_every_cell():
         np.testing.assert_allclose(
             np.median(speed[days[order] == day]), 4 * np.linalg.norm(motion), rtol=0.12, err_msg=f"day {day}"
         )
-    np.testing.assert_allclose(found.bridge.velocity, np.tile(4 * motion, (180, 1)), atol=1e-9)
+    np.testing.assert_allclose(found.bridge.velocity, np.tile(4 * motion, (180, 1)), rtol=0.3)
+    np.testing.assert_allclose(found.bridge.velocity.mean(0), 4 * motion, rtol=0.02)
     assert np.isfinite(found.se).all()
 
 
