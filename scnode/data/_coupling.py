@@ -150,19 +150,28 @@ def bridge(
 
     A partner j is drawn by the plan; the state lies on the cubic from :math:`x_i` to :math:`x_j` whose velocities at
     the ends are :math:`v_i` and :math:`v_j`, at a uniform share of the time between, and moves along it
-    (:cite:p:`Chewi2021`). A chord would cross the gap at one pace, whatever the cells do on both sides of it.
+    (:cite:p:`Chewi2021`). A chord would cross the gap at one pace, whatever the cells do on both sides of it. At the
+    ends no state moves faster than along its chord, as monotone cubics are kept from swinging out
+    (:cite:p:`Fritsch1980`): a velocity from a short time between carries much noise into a long one.
     """
     parts = []
     for step in transports:
         tied = np.flatnonzero(np.asarray(step.plan.sum(1)).ravel() > 0)
         own, other = step.earlier[tied], step.later[_draw(step.plan[tied], rng)]
         start, end = latent[own], latent[other]
+        chord = (end - start) / step.elapsed
         # Cells of another arm do not leave at the pace of this one.
-        leaving = (end - start) / step.elapsed if step.lent else velocity[own]
+        leaving, arriving = (_at_most(v, chord) for v in (chord if step.lent else velocity[own], velocity[other]))
         share = rng.random((len(tied), 1))
-        between, moving = _cubic(share, step.elapsed, (start, end), (leaving, velocity[other]))
+        between, moving = _cubic(share, step.elapsed, (start, end), (leaving, arriving))
         parts.append((between, moving, step.start + step.elapsed * share[:, 0], np.full(len(tied), step.arm)))
     return Bridge(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _at_most(velocity: np.ndarray, chord: np.ndarray) -> np.ndarray:
+    """Velocities (state, latent) made no longer than the chords."""
+    length, most = (np.linalg.norm(v, axis=1, keepdims=True) for v in (velocity, chord))
+    return velocity * np.minimum(1, np.divide(most, length, out=np.ones_like(length), where=length > 0))
 
 
 def _cubic(

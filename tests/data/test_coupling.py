@@ -109,34 +109,34 @@ def test_chords_lead_to_the_mean_partner_and_from_the_mean_origin():
     np.testing.assert_allclose(velocity.ravel(), [(0.25 * 1 + 0.75 * 3) / 0.5, 0, 1 / 0.5, 3 / 0.5, 0])
 
 
-def along_a_parabola(rng, times):
-    """The same cells at all times, each plan leading to itself; velocities are exact."""
-    cloud, pace, bend = rng.normal(size=(40, 3)), rng.normal(size=3), np.array([0.5, -1.0, 2.0])
-    latent = np.concatenate([cloud + pace * t + bend * t**2 for t in times])
-    velocity = np.concatenate([np.tile(pace + 2 * bend * t, (40, 1)) for t in times])
-    rows = np.arange(len(latent)).reshape(len(times), 40)
-    transports = [
-        Transport(rows[k], rows[k + 1], end - start, sp.identity(40, format="csr"), start)
-        for k, (start, end) in enumerate(pairwise(times))
-    ]
-    return cloud, pace, bend, latent, velocity, transports
-
-
 def test_between_uneven_days_the_velocity_is_that_of_the_parabola(rng):
-    *_, latent, velocity, transports = along_a_parabola(rng, (0.0, 0.2, 1.0))
-    found, _ = chord_velocity(latent, transports)
-    np.testing.assert_allclose(found[40:80], velocity[40:80])
+    cloud, pace, bend, times = rng.normal(size=(40, 3)), rng.normal(size=3), np.array([0.5, -1.0, 2.0]), (0.0, 0.2, 1.0)
+    latent, rows = np.concatenate([cloud + pace * t + bend * t**2 for t in times]), np.arange(120).reshape(3, 40)
+    itself = sp.identity(40, format="csr")
+    velocity, _ = chord_velocity(latent, [Transport(rows[k], rows[k + 1], np.diff(times)[k], itself) for k in (0, 1)])
+    np.testing.assert_allclose(velocity[40:80], np.tile(pace + 2 * bend * times[1], (40, 1)))
 
 
-def test_bridges_follow_cells_that_turn_and_speed_up(rng):
-    cloud, pace, bend, latent, velocity, transports = along_a_parabola(rng, (0.0, 0.25, 1.0))
-    between = bridge(latent, velocity, transports, rng=rng)
-    assert between.latent.shape == between.velocity.shape == (80, 3)
-    for clock, step in zip(np.split(between.clock, 2), transports, strict=True):
-        assert np.ptp(clock) > 0.7 * step.elapsed
-    t = between.clock[:, None]
-    np.testing.assert_allclose(between.latent, np.tile(cloud, (2, 1)) + pace * t + bend * t**2)
-    np.testing.assert_allclose(between.velocity, pace + 2 * bend * t)
+def test_bridges_follow_cells_that_wait_and_speed_up(rng):
+    """Velocities that no chord outruns: the cubic is that of the cells."""
+    end, elapsed = np.array([[2.0, -1.0, 0.5]]), 0.8
+    latent = np.concatenate([np.zeros((40, 3)), np.tile(end, (40, 1))])
+    transports = [Transport(np.arange(40), np.arange(40, 80), elapsed, sp.identity(40, format="csr"), 0.1)]
+    between = bridge(latent, np.zeros_like(latent), transports, rng=rng)
+    share = (between.clock[:, None] - 0.1) / elapsed
+    assert ((share > 0) & (share < 1)).all()
+    assert np.ptp(share) > 0.8
+    np.testing.assert_allclose(between.latent, end * share**2 * (3 - 2 * share))
+    np.testing.assert_allclose(between.velocity, end * 6 * share * (1 - share) / elapsed)
+
+
+def test_bridges_do_not_swing_out_with_velocities_of_a_short_time(rng):
+    latent = np.repeat([[0.0, 0.0], [1.0, 0.0]], 50, axis=0)
+    transports = [Transport(np.arange(50), np.arange(50, 100), 2.0, sp.identity(50, format="csr"))]
+    noisy = rng.normal(0, 20, (100, 2))
+    between = bridge(latent, noisy, transports, rng=rng)
+    assert np.abs(between.latent - [0.5, 0]).max() < 0.75
+    assert np.linalg.norm(between.velocity, axis=1).max() <= 2.5 * 0.5
 
 
 def test_bridges_from_another_arm_leave_along_the_chord():
