@@ -162,7 +162,6 @@ def test_a_state_of_hundreds_of_abundances_is_scored():
     scnode.tl.ood(adata)
     score, run = adata.obs["scnode_ood"], adata.uns["scnode"]["ood"]
     assert ((score >= 0) & (score <= 1)).all()
-    assert score.min() < 0.6
     assert np.isfinite(run["parts"].to_numpy()).all()
     assert np.isfinite(adata.uns["scnode"]["trajectories"]["ood"]).all()
 
