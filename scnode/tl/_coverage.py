@@ -60,6 +60,6 @@ def _pooled(times: list[Floats], rng: np.random.Generator) -> float:
     return conformal_quantile(np.concatenate([rng.permutation(values)[:size] for values in times]), COVERAGE)
 
 
-def leading_axes(latent: Floats) -> Floats:
-    """The first principal axes of states, shape (latent, axis)."""
-    return np.linalg.svd(latent - latent.mean(0), full_matrices=False)[2][:_N_AXES].T
+def leading_axes(latent: Floats, n: int = _N_AXES) -> Floats:
+    """The first n principal axes of states, shape (latent, axis)."""
+    return np.linalg.svd(latent - latent.mean(0), full_matrices=False)[2][:n].T

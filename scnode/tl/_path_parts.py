@@ -10,6 +10,7 @@ import numpy as np
 
 from scnode.data import Neighbors, Support
 from scnode.tl._committor import signal_axes
+from scnode.tl._coverage import leading_axes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,9 +62,7 @@ class Ground:
     @cached_property
     def axes(self) -> Floats | None:
         """Leading principal axes of the cells (latent, axis), None where these have few dimensions."""
-        if self.latent.shape[1] <= _FEW_DIMENSIONS:
-            return None
-        return np.linalg.svd(self.latent - self.latent.mean(0), full_matrices=False)[2][:_MOST_AXES].T
+        return None if self.latent.shape[1] <= _FEW_DIMENSIONS else leading_axes(self.latent, _MOST_AXES)
 
     def of(self, rows: NDArray[np.bool_]) -> Ground:
         """Some of the cells."""

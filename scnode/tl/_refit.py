@@ -41,7 +41,8 @@ def refit(
     control = None if control is None else control[rows]
     generator = torch_generator(rng)
     fresh = field.fresh(n_members=min(field.n_members, _MAX_MEMBERS), generator=generator)
-    velocity, outside, back = _taught(fresh, latent, velocity, in_time=control is not None, rng=rng)
+    in_time = field.time_dependent or control is not None
+    velocity, outside, back = _taught(fresh, latent, velocity, in_time=in_time, rng=rng)
     examples = Examples(
         latent=latent,
         velocity=velocity,
@@ -81,4 +82,4 @@ def _taught(
     if isinstance(field, RNAField):
         kinetics = Kinetics(*(rate.numpy().astype(float) for rate in (*field.rates, field.level)))
         return kinetics.obeyed(latent, velocity), *kinetics.around(latent, velocity, rng=rng)
-    return velocity, *surroundings(latent, velocity, rng=rng, in_time=field.time_dependent or in_time)
+    return velocity, *surroundings(latent, velocity, rng=rng, in_time=in_time)
