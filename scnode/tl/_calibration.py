@@ -23,6 +23,8 @@ _N_BINS = 10
 _SMALLEST = 1e-6
 _RIDGE, _LEAST = 1e-3, 0.1
 _TRIED = 0.999
+# Of a part that hardly varies among refits, it takes a change by a quarter to be one standard deviation.
+_FINEST = 0.25
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Calibration:
         x = _features(example.parts)
         usual = float(np.median(example.error[example.inside]))
         wrong = example.error > _UNUSUAL * usual
-        center, scale = x.mean(0), x.std(0) + np.finfo(float).tiny
+        center, scale = x.mean(0), np.maximum(x.std(0), _FINEST)
         x = (x - center) / scale
         crossed = np.empty(len(x))
         for fold in np.unique(example.fold):

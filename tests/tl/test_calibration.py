@@ -65,6 +65,16 @@ def test_beyond_all_that_was_tried_nothing_is_believed(example):
     assert calibration.blame({**{n: np.ones(3) for n in example.parts}, "distance": np.full(3, 50.0)}) == "distance"
 
 
+def test_a_part_that_hardly_varies_is_not_a_measure_of_the_unknown(example):
+    rng = np.random.default_rng(1)
+    parts = {**example.parts, "jacobian_norm": 60 * np.exp(0.01 * rng.normal(size=4000))}
+    calibration = Calibration.fit(Example(parts, example.error, example.inside, example.fold))
+    five_more = {**parts, "jacobian_norm": 1.05 * parts["jacobian_norm"]}
+    assert np.abs(calibration.score(five_more) - calibration.score(parts)).mean() < 0.1
+    twice = {**parts, "jacobian_norm": 2 * parts["jacobian_norm"]}
+    assert (calibration.score(twice) == 1).all()
+
+
 def test_arrays_bring_everything_back(example):
     calibration = Calibration.fit(example)
     again = Calibration.read(calibration.arrays())
