@@ -124,8 +124,9 @@ def stays_out(matrix: Any) -> bool:
     return not isinstance(matrix, np.ndarray) and not sp.issparse(matrix) and int(np.prod(matrix.shape)) > _MOST
 
 
-def taken(matrix: sp.csr_matrix | Chunks, rows: NDArray[np.int64]) -> sp.csr_matrix:
-    """These rows, increasing, in memory."""
+def taken(matrix: sp.csr_matrix | Chunks, rows: NDArray[np.int64] | None = None) -> sp.csr_matrix:
+    """These rows, increasing, in memory; all of them by default."""
+    rows = np.arange(matrix.shape[0]) if rows is None else rows
     if isinstance(matrix, Chunks):
         return matrix.take(rows)
     return matrix if len(rows) == matrix.shape[0] else matrix[rows]

@@ -9,6 +9,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Of more cells than these a search for neighbours holds this many, and a density hardly changes.
+MOST_SEARCHED = 50_000
+
 
 def evenly(n: int, most: int) -> NDArray[np.int64]:
     """Numbers of up to `most` of `n` things, increasing, the first among them, and the last where there are two."""

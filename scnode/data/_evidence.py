@@ -159,7 +159,7 @@ def _velocity(adata: AnnData, key: str, space: Space) -> Evidence:
     if abundance is None:
         if space.expression is None:
             raise EvidenceError(f"adata.layers[{key!r}] cannot be projected with use_rep=. Leave use_rep= out.")
-        linear = taken(space.expression.matrix, np.arange(adata.n_obs)).expm1()
+        linear = taken(space.expression.matrix).expm1()
         abundance = space.neighbors.first(30).mean(linear.toarray())
     return _gene_velocity(velocity, np.asarray(abundance, dtype=np.float32), f"layers[{key!r}] (RNA velocity)", space)
 

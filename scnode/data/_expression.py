@@ -60,7 +60,7 @@ class Expression:
                 "encoder='autoencoder'."
             )
         per_cell = sp.diags(self.size.astype(np.float64) / TARGET_SUM)
-        matrix = taken(self.matrix, np.arange(len(self.size)))
+        matrix = taken(self.matrix)
         counts = (per_cell @ matrix.astype(np.float64).expm1()).tocsr()
         counts.data = np.rint(counts.data)
         return counts.astype(np.float32)

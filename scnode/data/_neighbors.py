@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scnode.data._evenly import evenly
+from scnode.data._evenly import MOST_SEARCHED, evenly
 
 _NUMBERS = 1 << 26
-_MOST = 50_000
 _GRAPH = 31
 
 
@@ -49,7 +48,7 @@ class Neighbors:
         grows with the number of cells.
         """
         k = min(k, len(latent))
-        search = _approximate if len(latent) > _MOST and k <= _GRAPH else _among_some
+        search = _approximate if len(latent) > MOST_SEARCHED and k <= _GRAPH else _among_some
         distance, index = search(latent, k)
         # Equal points may come in any order: the cell itself must lead, and the twin that led takes its place.
         own = np.arange(len(latent))
@@ -71,10 +70,10 @@ class Neighbors:
 def _among_some(latent: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.neighbors import NearestNeighbors
 
-    some = evenly(len(latent), _MOST)
+    some = evenly(len(latent), MOST_SEARCHED)
     search = NearestNeighbors(n_neighbors=k).fit(latent[some])
     index, distance = np.empty((len(latent), k), dtype=np.int32), np.empty((len(latent), k))
-    for rows in np.array_split(np.arange(len(latent)), 1 + len(latent) // _MOST):
+    for rows in np.array_split(np.arange(len(latent)), 1 + len(latent) // MOST_SEARCHED):
         distance[rows], found = search.kneighbors(latent[rows])
         index[rows] = some[found]
     return distance, index

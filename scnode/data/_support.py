@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scnode.data._evenly import evenly
+from scnode.data._evenly import MOST_SEARCHED, evenly
 
 if TYPE_CHECKING:
     from sklearn.neighbors import NearestNeighbors
 
 _N_NEAREST = 15
 _USUAL = 0.99
-_MOST = 50_000
 
 
 class Support:
@@ -29,7 +28,7 @@ class Support:
         from sklearn.neighbors import NearestNeighbors
 
         k = max(1, min(_N_NEAREST, len(latent) - 1))
-        self._rows = evenly(len(latent), _MOST)
+        self._rows = evenly(len(latent), MOST_SEARCHED)
         self._search: NearestNeighbors = NearestNeighbors(n_neighbors=k).fit(latent[self._rows])
         # A cell on its own keeps no distance from others.
         own = self._search.kneighbors()[0].mean(1) if len(latent) > 1 else np.zeros(1)

@@ -6,11 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from scnode._errors import ScnodeError
 from scnode._keys import DEFAULT, Keys
 from scnode._random import random_source
 from scnode._typing import RandomState
-from scnode._validation import check_cells
 from scnode.tl._control import arms_of, key_list
 
 if TYPE_CHECKING:
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from scnode.data import Snapshots
     from scnode.nn import Field
 
 _MAX_EPOCHS = 200
@@ -223,11 +220,12 @@ def fit(
     params = {k: v for k, v in locals().items() if k not in {"adata", "copy", "resume", "rng", "trainer_kwargs"}}
     params["control_key"] = key_list(control_key)
     from scnode._write import written
-    from scnode.data import Controls, check_rescaling
+    from scnode.data import Controls
     from scnode.tl._annotate import annotate
     from scnode.tl._field import check_field, new_model, train_field
     from scnode.tl._gather import gather
     from scnode.tl._learned import Training
+    from scnode.tl._request import asked_folder, asked_snapshots, check_request
     from scnode.tl._rna import check_rna, splice
     from scnode.tl._space import build_space, within_times
 
@@ -235,26 +233,10 @@ def fit(
     field = check_field(field, adata, use_rep=use_rep, control_key=control_key, time_dependent=time_dependent)
     params["field"] = field if isinstance(field, str) else field.name
     check_rna(field, genes, encoder, use_rep=use_rep, decoder=decoder, batch_key=batch_key)
-    _check_answers(noise=noise, unbalanced=unbalanced, restore=restore, rescale_clock=rescale_clock)
-    if noise and params["field"] == "rna":
-        raise ScnodeError(
-            "noise=True: no diffusion is fitted to a field 'rna' of abundances, which it would make negative. Leave it "
-            "out."
-        )
-    if unbalanced and control_key is not None:
-        raise ScnodeError(
-            f"unbalanced=True with control_key={control_key!r}: growth is not learned by arm. Pass growth_key=, or "
-            "leave unbalanced= out."
-        )
-    _check_positive(n_members=n_members, max_epochs=max_epochs, batch_size=batch_size, lr=lr)
-    check_cells(adata)
-    if rescale_clock:
-        check_rescaling(
-            adata, pseudotime_key, velocity_key=velocity_key, time_key=time_key, time_dependent=time_dependent
-        )
-    snapshots = _snapshots(adata, time_key, holdout, batch_key)
+    check_request(adata, params)
+    snapshots = asked_snapshots(adata, time_key, holdout, batch_key)
     controls = None if control_key is None else Controls.of(adata, control_key)
-    source, folder = random_source(rng), _folder(resume, rng)
+    source, folder = random_source(rng), asked_folder(resume, rng)
     trainer_options = {"accelerator": accelerator, "devices": devices, **(trainer_kwargs or {})}
     epochs = max_epochs or _MAX_EPOCHS
     # Cells of times held out are not even looked at: everything is fitted to the others.
@@ -319,40 +301,3 @@ def fit(
             fitted=fitted,
         )
     return result if copy else None
-
-
-def _folder(resume: str | Path | None, rng: RandomState) -> Path | None:
-    from scnode.train import resume_folder
-
-    if resume is None:
-        return None
-    if rng is None:
-        raise ScnodeError("resume= needs the same randomness at every call. Pass a number as rng=, not None.")
-    return resume_folder(resume)
-
-
-def _snapshots(
-    adata: AnnData, time_key: str | None, holdout: Sequence[float] | None, batch_key: str | None
-) -> Snapshots | None:
-    from scnode.data import read_snapshots, warn_of_confounded_batches
-
-    if time_key is None:
-        if holdout is not None:
-            raise ScnodeError(f"holdout={holdout!r} names times. Pass the column that they are in as time_key=.")
-        return None
-    snapshots = read_snapshots(adata, time_key, holdout=holdout)
-    if batch_key is not None and batch_key in adata.obs:
-        warn_of_confounded_batches(adata, snapshots, batch_key)
-    return snapshots
-
-
-def _check_answers(**answers: object) -> None:
-    for name, value in answers.items():
-        if not isinstance(value, bool):
-            raise ScnodeError(f"{name}={value!r} is no answer. Pass True or False, or leave it out.")
-
-
-def _check_positive(**numbers: float | None) -> None:
-    for name, value in numbers.items():
-        if value is not None and not value > 0:
-            raise ScnodeError(f"{name}={value} must be positive. Leave it out for the default.")

@@ -55,7 +55,7 @@ def test_neighbourhoods_of_twins_alone_make_nothing_infinite(still):
 
 
 def test_of_many_cells_wide_neighbourhoods_are_the_nearest_of_some(monkeypatch):
-    monkeypatch.setattr(_neighbors, "_MOST", 200)
+    monkeypatch.setattr(_neighbors, "MOST_SEARCHED", 200)
     points = np.random.default_rng(0).normal(size=(1000, 3))
     near = Neighbors.of(points, k=40)
     some = evenly(1000, 200)
@@ -71,7 +71,7 @@ def test_of_many_cells_wide_neighbourhoods_are_the_nearest_of_some(monkeypatch):
 def test_of_many_cells_few_neighbours_are_nearly_all_of_the_nearest(monkeypatch):
     points = np.random.default_rng(0).normal(size=(1000, 3))
     exact = Neighbors.of(points, k=15)
-    monkeypatch.setattr(_neighbors, "_MOST", 200)
+    monkeypatch.setattr(_neighbors, "MOST_SEARCHED", 200)
     near = Neighbors.of(points, k=15)
     np.testing.assert_array_equal(near.index[:, 0], np.arange(1000))
     assert np.mean([len(np.intersect1d(a, b)) for a, b in zip(near.index, exact.index, strict=True)]) > 14

@@ -23,7 +23,7 @@ def test_twins_have_a_support():
 
 
 def test_many_cells_are_stood_for_by_some(monkeypatch):
-    monkeypatch.setattr(_support, "_MOST", 500)
+    monkeypatch.setattr(_support, "MOST_SEARCHED", 500)
     cells = np.random.default_rng(0).uniform(-1, 1, (2000, 2))
     support, few = Support(cells), evenly(2000, 500)
     distance, index = support.nearest(np.array([[0.0, 0.0], [3.0, 0.0]]))
