@@ -118,16 +118,17 @@ class Bridge:
 def chord_velocity(latent: np.ndarray, transports: Iterable[Transport]) -> tuple[np.ndarray, np.ndarray]:
     r"""Velocity of every cell along the plans that it is part of.
 
-    With :math:`d` the slope :math:`\sum_j P_{ij}(x_j - x_i) / (h \sum_j P_{ij})` of a plan over a time :math:`h`,
-    :math:`v_i` is the mean of the slopes of the plans to a later time and from an earlier one, each of weight
-    :math:`1/h`: that of the parabola through origin, cell and successor.
+    The straight line from where a cell came from to where it goes, :math:`(x^+_i - x^-_i) / (h_- + h_+)`, with
+    :math:`x^\pm_i` the means of its partners by the plans :math:`h_+` later and :math:`h_-` earlier, or the cell itself
+    where there are none. The noise of a cell leads back to the others on both sides, :math:`x^\pm_i - x_i` in part,
+    and cancels here. Slopes of both sides would be spread by it at the rate :math:`1/h_- - 1/h_+`.
 
     Returns
     -------
     tuple
         Velocity (cell, latent), zero for cells without a partner, and the mask of those that have one, (cell,).
     """
-    velocity, weight = np.zeros_like(latent), np.zeros(len(latent))
+    velocity, elapsed = np.zeros_like(latent), np.zeros(len(latent))
     for step in transports:
         sides = [(step.plan, step.earlier, step.later), (step.plan.T.tocsr(), step.later, step.earlier)]
         for plan, own, other in sides[step.lent :]:
@@ -135,11 +136,11 @@ def chord_velocity(latent: np.ndarray, transports: Iterable[Transport]) -> tuple
             tied = mass > 0
             partner = (plan @ latent[other])[tied] / mass[tied, None]
             # Seen from the later time the partner is the past.
-            elapsed = step.elapsed if own is step.earlier else -step.elapsed
-            velocity[own[tied]] += (partner - latent[own[tied]]) / (elapsed * step.elapsed)
-            weight[own[tied]] += 1 / step.elapsed
-    found = weight > 0
-    velocity[found] /= weight[found, None]
+            ahead = 1 if own is step.earlier else -1
+            velocity[own[tied]] += ahead * (partner - latent[own[tied]])
+            elapsed[own[tied]] += step.elapsed
+    found = elapsed > 0
+    velocity[found] /= elapsed[found, None]
     return velocity, found
 
 

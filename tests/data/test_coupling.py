@@ -109,12 +109,14 @@ def test_chords_lead_to_the_mean_partner_and_from_the_mean_origin():
     np.testing.assert_allclose(velocity.ravel(), [(0.25 * 1 + 0.75 * 3) / 0.5, 0, 1 / 0.5, 3 / 0.5, 0])
 
 
-def test_between_uneven_days_the_velocity_is_that_of_the_parabola(rng):
-    cloud, pace, bend, times = rng.normal(size=(40, 3)), rng.normal(size=3), np.array([0.5, -1.0, 2.0]), (0.0, 0.2, 1.0)
-    latent, rows = np.concatenate([cloud + pace * t + bend * t**2 for t in times]), np.arange(120).reshape(3, 40)
-    itself = sp.identity(40, format="csr")
-    velocity, _ = chord_velocity(latent, [Transport(rows[k], rows[k + 1], np.diff(times)[k], itself) for k in (0, 1)])
-    np.testing.assert_allclose(velocity[40:80], np.tile(pace + 2 * bend * times[1], (40, 1)))
+def test_cells_that_do_not_move_are_spread_by_no_uneven_days(rng):
+    """Three draws of one cloud: noise leads back to the middle in each step, at a pace of its own."""
+    latent, transports = steps(rng, [rng.normal(size=(200, 10)) for _ in range(3)], [0.1, 0.9])
+    velocity, _ = chord_velocity(latent, transports)
+    alone, _ = chord_velocity(latent, transports[:1])
+    drawn = [float((v[200:400] * latent[200:400]).sum() / np.square(latent[200:400]).sum()) for v in (velocity, alone)]
+    assert drawn[1] > 2
+    assert abs(drawn[0]) < 0.15
 
 
 def test_bridges_follow_cells_that_wait_and_speed_up(rng):
