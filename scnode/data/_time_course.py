@@ -35,9 +35,9 @@ def time_course_evidence(
     r"""Velocity of every cell from transport plans between its snapshot and those beside it.
 
     A cell of snapshot k moves to the mean of its partners in snapshot k + 1, and has come from the mean of those in
-    k - 1; its velocity is that of the parabola through all three in the real time of the snapshots, kept along the
-    directions in which cells lie. Between the snapshots cells follow the cubics that these velocities make. Under an
-    input all this holds within an arm; untreated cells that start one say nothing of their own motion.
+    k - 1; its velocity leads from these to those in the real time of the snapshots, kept along the directions in which
+    cells lie. Between the snapshots cells follow the cubics that these velocities make. Under an input all this holds
+    within an arm; untreated cells that start one say nothing of their own motion.
 
     Parameters
     ----------
