@@ -68,6 +68,7 @@ def test_of_many_cells_wide_neighbourhoods_are_the_nearest_of_some(monkeypatch):
     np.testing.assert_allclose(near.distance[others, 1:], every[:, 1:40], atol=1e-7)
 
 
+@pytest.mark.slow  # the search is compiled first
 def test_of_many_cells_few_neighbours_are_nearly_all_of_the_nearest(monkeypatch):
     points = np.random.default_rng(0).normal(size=(1000, 3))
     exact = Neighbors.of(points, k=15)
