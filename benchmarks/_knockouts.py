@@ -15,6 +15,8 @@ from scnode.datasets._integrate import integrate
 from scnode.datasets._network import Edges, Network
 
 N_REPEATS = 8
+# Clusters of cells before the fates.
+UNDECIDED = {"Progenitor", "Early", "Intermediate"}
 
 
 def truth(adata: ad.AnnData, seed: int, rows: np.ndarray, genes: Sequence[str]) -> pd.DataFrame:

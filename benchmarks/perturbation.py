@@ -11,7 +11,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import torch
-from _knockouts import N_REPEATS, truth
+from _knockouts import N_REPEATS, UNDECIDED, truth
 from _table import publish
 from scipy.linalg import expm
 from scipy.stats import false_discovery_control, spearmanr, ttest_ind
@@ -25,7 +25,6 @@ from scnode.tl._trajectories import start_rows
 
 SIMULATIONS, SEEDS = ("bifurcation", "branching"), (301, 302)
 N_CELLS, N_STARTS, N_NULL, N_NULL_STARTS = 1200, 60, 99, 25
-UNDECIDED = {"Progenitor", "Early", "Intermediate"}
 # A shift of the true share that counts, and its number of standard errors.
 LEAST, ERRORS = 0.05, 3.0
 ROLES = {"inert": "inert", "marker": "markers", "cascade end": "ends of cascades"}

@@ -13,6 +13,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import torch
+from _knockouts import UNDECIDED
 from _table import publish
 from scipy.stats import spearmanr
 
@@ -21,7 +22,6 @@ import scnode
 SIMULATIONS, SEEDS = ("bifurcation", "branching"), (301, 302, 303)
 N_CELLS, N_BEST = 1200, 10
 MANY_CELLS, MANY_GENES, N_STARTS = 3000, 2000, 1000
-UNDECIDED = {"Progenitor", "Early", "Intermediate"}
 COLUMNS = [
     "simulation",
     "seed",
@@ -74,11 +74,11 @@ def held(adata: ad.AnnData, gene: str, fates: dict[str, Any]) -> float:
     return float((table["perturbed"] - table["control"]).abs().max())
 
 
-def spent(work: Callable[[], object]) -> float:
-    """CPU seconds of the process."""
-    begin = time.process_time()
+def spent(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
+    """Seconds of a clock, by default CPU seconds of the process."""
+    begin = clock()
     work()
-    return time.process_time() - begin
+    return clock() - begin
 
 
 def durations() -> str:
@@ -97,12 +97,8 @@ def durations() -> str:
     }
     told = []
     for name, work in works.items():
-        passed = []
-        for _ in range(5):
-            begin = time.perf_counter()
-            work()
-            passed.append(time.perf_counter() - begin)
-        told.append(f"{name}, {np.median(passed):.1f} s")
+        passed = np.median([spent(work, time.perf_counter) for _ in range(5)])
+        told.append(f"{name}, {passed:.1f} s")
     with_what = f"{MANY_CELLS} cells, {torch.get_num_threads()} threads, on the clock as the machine was shared"
     return f"{with_what}, medians of five: {'; '.join(told)}."
 

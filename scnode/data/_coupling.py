@@ -130,13 +130,12 @@ def chord_velocity(latent: np.ndarray, transports: Iterable[Transport]) -> tuple
     """
     velocity, elapsed = np.zeros_like(latent), np.zeros(len(latent))
     for step in transports:
-        sides = [(step.plan, step.earlier, step.later), (step.plan.T.tocsr(), step.later, step.earlier)]
-        for plan, own, other in sides[step.lent :]:
+        # Seen from the later time the partner is the past.
+        sides = [(1, step.plan, step.earlier, step.later), (-1, step.plan.T.tocsr(), step.later, step.earlier)]
+        for ahead, plan, own, other in sides[step.lent :]:
             mass = np.asarray(plan.sum(1)).ravel()
             tied = mass > 0
             partner = (plan @ latent[other])[tied] / mass[tied, None]
-            # Seen from the later time the partner is the past.
-            ahead = 1 if own is step.earlier else -1
             velocity[own[tied]] += ahead * (partner - latent[own[tied]])
             elapsed[own[tied]] += step.elapsed
     found = elapsed > 0
